@@ -1,0 +1,78 @@
+"""Projected gradient ascent on a loss over the pixels: the loop that objectives and attacks share.
+
+Madry et al. 2018 (arXiv 1706.06083), section 2.1: x_{t+1} = Proj(x_t + step * direction(grad loss(x_t))).
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.threat import Threat
+
+Network = Callable[[Tensor], Tensor]
+PerImageLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of each image. (B, K), (B,) -> (B,)."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """How far the best wrong class is ahead: max over k != y of z_k, minus z_y. (B, K), (B,) -> (B,).
+
+    Carlini and Wagner 2017 (arXiv 1608.04644), f_6 with the sign turned and without the clamp at confidence kappa: an
+    attack ascends it. Works for any logits, log-softmax heads included (no constant stands in for the masked class).
+    """
+    truth = F.one_hot(y, logits.shape[1]).bool()
+    return logits.masked_fill(truth, -torch.inf).amax(1) - logits[truth]
+
+
+LOSSES: dict[str, PerImageLoss] = {"ce": cross_entropy, "margin": margin}
+
+
+def gradient(net: Network, x: Tensor, y: Tensor, loss: PerImageLoss) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient to the pixels alone, the per-image losses and the logits at `x`.
+
+    The losses are summed, not averaged: every image keeps the scale it would have alone. No gradient of a parameter is
+    computed or touched (2 forward-equivalents, where `backward()` would cost 3).
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = net(x)
+        losses = loss(logits, y)
+        (pixels,) = torch.autograd.grad(losses.sum(), x)
+    return pixels, losses.detach(), logits.detach()
+
+
+def ascend(
+    net: Network, x: Tensor, y: Tensor, start: Tensor, threat: Threat, step: float, steps: int, loss: PerImageLoss
+) -> Iterator[Tensor]:
+    """Yields the iterates after each of `steps` steps from `start`, all in the ball around `x` and in [0, 1]."""
+    candidate = start
+    for _ in range(steps):
+        pixels, _, _ = gradient(net, candidate, y, loss)
+        candidate = threat.project(candidate + step * threat.direction(pixels), x)
+        yield candidate
+
+
+class Best:
+    """Of the candidates shown, the one that fools the network, and of those the one with the largest loss, per image.
+
+    Where nothing fools, the largest loss decides. The clean image is a candidate like any other.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.image = x.clone()
+        self.loss = torch.full((len(x),), -torch.inf, device=x.device)
+        self.fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def show(self, candidate: Tensor, logits: Tensor, y: Tensor, losses: Tensor) -> None:
+        """Keep `candidate` for the images where it is better than all before. (B, C, H, W), (B, K), (B,), (B,)."""
+        fooled = logits.argmax(1) != y
+        better = (fooled & ~self.fooled) | ((fooled == self.fooled) & (losses > self.loss))
+        self.image = torch.where(better.view(-1, 1, 1, 1), candidate, self.image)
+        self.loss = torch.where(better, losses, self.loss)
+        self.fooled = self.fooled | fooled

@@ -1,0 +1,115 @@
+"""PGD: projected gradient ascent from random starts (Madry et al. 2018, arXiv 1706.06083).
+
+The iterated attacks that differ only in start, loss and step (IFGSM, C&W in the l_inf norm) are this attack with other
+settings, and inherit its loop.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from core.ascent import LOSSES, Best, ascend
+from core.attacks.base import Attack, Keep
+from core.family import Exact
+from core.threat import Threat
+
+
+class GradientAttack(Attack):
+    """Projected gradient ascent on a loss, from one or more starts."""
+
+    part: ClassVar[int] = 4
+    """The default step is eps / part."""
+
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Gradient steps from each start."""
+    step: Annotated[Exact, Field(gt=0, le=1)] | None = None
+    """Length of a step; a fixed part of eps if left out."""
+    keep: Keep | None = None
+    """The image returned: the best iterate met, the clean image included, or the last (the papers' rule, and the default
+    under the protocol `paper`)."""
+
+    def within(self, threat: Threat, keep: Keep = "best") -> Self:
+        """eps, step and keep filled in."""
+        filled = super().within(threat, keep)
+        assert filled.eps is not None
+        step = filled.eps / self.part if self.step is None else self.step
+        return filled.model_copy(update={"step": step, "keep": self.keep or keep})
+
+    def starts(self, x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """The starting points, each (B, C, H, W)."""
+        yield x
+
+    @property
+    def ascends(self) -> Literal["ce", "margin"]:
+        """The name of the loss."""
+        return "ce"
+
+    def steps_from(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """All iterates of all starts, or after each the best so far."""
+        iterates = self.iterates(net, x, y, generator)
+        yield from iterates if self.keep == "last" else self.bests(net, x, y, iterates)
+
+    def iterates(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """The iterates of one start after the other."""
+        assert self.step is not None, "within(threat) comes first"
+        for start in self.starts(x, generator):
+            yield from ascend(net, x, y, start, self.threat, float(self.step), self.steps, LOSSES[self.ascends])
+
+    def bests(self, net: nn.Module, x: Tensor, y: Tensor, iterates: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The best candidate after each iterate, judged by one forward pass of its own."""
+        best = Best(x)
+        self.show(best, net, x, y)
+        for iterate in iterates:
+            self.show(best, net, iterate, y)
+            yield best.image
+
+    @torch.no_grad()
+    def show(self, best: Best, net: nn.Module, candidate: Tensor, y: Tensor) -> None:
+        """Let `best` see a candidate."""
+        logits = net(candidate)
+        best.show(candidate, logits, y, LOSSES[self.ascends](logits, y))
+
+    @property
+    def length(self) -> int:
+        """Steps."""
+        return self.steps
+
+    @property
+    def passes(self) -> float:
+        """2 a step, 3 where each iterate is judged."""
+        return float(self.tries * self.steps * (2 if self.keep == "last" else 3))
+
+
+class Pgd(GradientAttack):
+    """Projected gradient descent from random starts (Madry et al. 2018, arXiv 1706.06083)."""
+
+    name: Literal["pgd"] = "pgd"
+    random_start: bool = True
+    """Start at a uniform point of the ball, or at the image."""
+    restarts: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Number of starts."""
+    loss: Literal["ce", "margin"] = "ce"
+    """The loss that is ascended."""
+
+    @classmethod
+    def cheap(cls) -> dict[str, object]:
+        """A few steps."""
+        return {"steps": 5}
+
+    def starts(self, x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """`restarts` starting points."""
+        for _ in range(self.restarts):
+            yield self.threat.uniform_start(x, generator) if self.random_start else x
+
+    @property
+    def tries(self) -> int:
+        """Starts."""
+        return self.restarts
+
+    @property
+    def ascends(self) -> Literal["ce", "margin"]:
+        """The loss."""
+        return self.loss

@@ -1,0 +1,80 @@
+"""Any attack of the library torchattacks (Kim 2020, arXiv 2010.01950) by the name of its class.
+
+The library's attacks reset the global random generators, switch modules to training mode and leave gradients behind; the
+base undoes all three. Whatever norm an attack works in, its images are projected into the threat's ball.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import torch
+import torchattacks
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from core.attacks.base import Attack
+
+Setting = bool | Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | Annotated[float, Field(ge=-1e6, le=1e6)] | str
+LEFT_OUT = {"MultiAttack", "LGV", "VANILA", "AttackWrapper", "Attack"}
+CLASSES: dict[str, Callable[..., Any]] = {
+    name: kind
+    for name, kind in vars(torchattacks).items()
+    if inspect.isclass(kind) and issubclass(kind, torchattacks.attack.Attack) and name not in LEFT_OUT
+}
+
+
+class Torchattacks(Attack):
+    """An attack of the library torchattacks, by class name, with the settings of its constructor."""
+
+    name: Literal["torchattacks"] = "torchattacks"
+    attack: str = "PGD"
+    """Name of the class: PGD, APGD, DIFGSM, Square ..."""
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    """Arguments of its constructor besides the model and eps."""
+
+    @model_validator(mode="after")
+    def _known(self) -> "Torchattacks":
+        if self.attack not in CLASSES:
+            raise ValueError(f"torchattacks has no attack {self.attack!r}; it has {', '.join(sorted(CLASSES))}")
+        unknown = self.settings.keys() - self._accepted() | self.settings.keys() & {"eps", "model"}
+        if unknown:
+            accepted = ", ".join(sorted(self._accepted() - {"eps", "model"}))
+            raise ValueError(f"{self.attack} does not take {', '.join(sorted(unknown))}; it takes {accepted}")
+        return self
+
+    def _accepted(self) -> set[str]:
+        return set(inspect.signature(CLASSES[self.attack]).parameters) - {"device"}
+
+    @classmethod
+    def cheap(cls) -> dict[str, object]:
+        """A few steps of PGD."""
+        return {"attack": "PGD", "settings": {"steps": 5}}
+
+    def steps_from(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """The library's result, in one step; its global generators are seeded from `generator`."""
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=x.device)))
+        arguments: dict[str, Any] = dict(self.settings)
+        if "eps" in self._accepted():
+            arguments["eps"] = float(self.threat.eps)
+        yield CLASSES[self.attack](net, **arguments)(x, y)
+
+    @property
+    def default_label(self) -> str:
+        """The class and its steps."""
+        return self.attack.lower() + (str(self.length) if self.length > 1 else "")
+
+    @property
+    def length(self) -> int:
+        """The library's steps."""
+        known = inspect.signature(CLASSES[self.attack]).parameters.get("steps")
+        return int(self.settings.get("steps", known.default if known else 1))
+
+    def turns(self, images: int) -> int:
+        """All at once."""
+        return 1
+
+    @property
+    def passes(self) -> float:
+        """A guess, 2 a step: the library does not count."""
+        return 2.0 * self.length

@@ -1,0 +1,1 @@
+"""Images and labels, in the formats in which their authors publish them."""

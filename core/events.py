@@ -1,0 +1,195 @@
+"""The typed facts that a run yields. The worker stores them, the command line prints them, a test asserts on them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Phase = Literal["prepare", "train", "compact", "evaluate", "audit", "export"]
+PHASES: tuple[Phase, ...] = ("prepare", "train", "compact", "evaluate", "audit", "export")
+Verdict = Literal["passed", "warnings", "failed"]
+
+
+class Fact(BaseModel):
+    """The base of all events: frozen, and without NaN or infinity, which JSON does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PhaseStarted(Fact):
+    """A phase of the run begins."""
+
+    kind: Literal["phase_started"] = "phase_started"
+    phase: Phase
+    epochs: int | None = None
+    resumed_at: int | None = None
+
+
+class PhaseEnded(Fact):
+    """A phase of the run is done, after `seconds` in this attempt."""
+
+    kind: Literal["phase_ended"] = "phase_ended"
+    phase: Phase
+    seconds: float
+
+
+class Progress(Fact):
+    """Where the run is: `done` of `total` units of its phase; `eta` is in seconds to the end of the whole run."""
+
+    kind: Literal["progress"] = "progress"
+    phase: Phase
+    done: float
+    total: float
+    text: str
+    eta: float | None = None
+    values: dict[str, float] = {}
+
+
+class LayerChannels(Fact):
+    """Input channels of one convolution: how many are not exactly zero, of how many."""
+
+    layer: str
+    alive: int
+    total: int
+
+
+class CheckpointSaved(Fact):
+    """A file from which the run can go on: after `epoch` whole epochs and `batch` batches of the next."""
+
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+    phase: Phase
+    epoch: int
+    batch: int
+    path: str
+    sha256: str
+
+
+class EpochEnded(Fact):
+    """An epoch is over: its figures, its step-by-step curves, and the input channels alive in the sparse network."""
+
+    kind: Literal["epoch_ended"] = "epoch_ended"
+    epoch: int
+    epochs: int
+    stage: str
+    values: dict[str, float]
+    layers: list[LayerChannels]
+    series: dict[str, list[float]]
+    best: bool
+    checkpoint: CheckpointSaved
+
+
+class Selected(Fact):
+    """Training chose the network to evaluate: the sparse network after `epoch`, by a validation metric.
+
+    `best` is that epoch's figure, `last` the last epoch's; -1 where no epoch was judged.
+    """
+
+    kind: Literal["selected"] = "selected"
+    epoch: int
+    metric: str
+    best: float
+    last: float
+
+
+class Compacted(Fact):
+    """Dead channels were removed for real; the check compared logits of the masked and of the small network."""
+
+    kind: Literal["compacted"] = "compacted"
+    channels_before: int
+    channels_after: int
+    parameters_before: int
+    parameters_after: int
+    macs_before: int
+    macs_after: int
+    bytes_before: int
+    bytes_after: int
+    latency_before: float
+    latency_after: float
+    logits_difference: float
+    logits_difference_noisy: float | None
+    predictions_changed: int
+    weight_sparsity: float
+    channel_sparsity: float
+
+
+class Scored(Fact):
+    """The accuracy that an attack leaves, on a prefix of the test set, under one protocol.
+
+    `survived` is one character an image: 1 right after the attack, 0 wrong. `low` and `high` bound the accuracy with
+    95 % confidence over images (Wilson), for this one network.
+    """
+
+    kind: Literal["scored"] = "scored"
+    protocol: Literal["paper"]
+    label: str
+    attack: dict[str, Any]
+    eps: float
+    steps: int
+    restarts: int
+    draws: int
+    images: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    seconds: float
+    survived: str
+
+
+class Checked(Fact):
+    """One check of the audit: what was measured, against what, and what it means. `unit` tells how to read `value`."""
+
+    kind: Literal["checked"] = "checked"
+    check: str
+    value: float
+    passes: float
+    fails: float
+    unit: str
+    images: int
+    verdict: Verdict
+    words: str
+
+
+class Audited(Fact):
+    """The verdict on the evaluation: the worst of its checks."""
+
+    kind: Literal["audited"] = "audited"
+    level: Literal["quick", "full"]
+    verdict: Verdict
+
+
+class Exported(Fact):
+    """A file that others can use."""
+
+    kind: Literal["exported"] = "exported"
+    exporter: str
+    path: str
+    sha256: str
+    bytes: int
+    logits_difference: float
+
+
+class Noticed(Fact):
+    """Something the reader of the results should know."""
+
+    kind: Literal["noticed"] = "noticed"
+    text: str
+
+
+Event = Annotated[
+    PhaseStarted
+    | PhaseEnded
+    | Progress
+    | EpochEnded
+    | CheckpointSaved
+    | Selected
+    | Compacted
+    | Scored
+    | Checked
+    | Audited
+    | Exported
+    | Noticed,
+    Field(discriminator="kind"),
+]
+
+parse: TypeAdapter[Event] = TypeAdapter(Event)
+"""Reads an event back from JSON: `parse.validate_json(text)`."""

@@ -1,0 +1,33 @@
+"""Weights as safetensors, with the blueprint in the header: no code, nothing pickled (huggingface/safetensors)."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from core.blueprint import Blueprint
+from core.exporters.base import Exporter
+from core.files import write_whole
+
+
+class Safetensors(Exporter):
+    """The weights as safetensors, with what is needed to build the network again in the header."""
+
+    name: Literal["safetensors"] = "safetensors"
+
+    def write(self, net: nn.Module, blueprint: Blueprint, path: Path) -> None:
+        """All parameters and buffers; metadata `format: sparring` and `blueprint`, as JSON."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+        about = {"format": "sparring", "blueprint": json.dumps(blueprint.model_dump(mode="json"))}
+        write_whole(path, safetensors.torch.save(tensors, about))
+
+    def read(self, path: Path) -> nn.Module:
+        """The network, in evaluation mode on the CPU."""
+        with safetensors.safe_open(path, "pt") as file:
+            blueprint = Blueprint.model_validate_json(file.metadata()["blueprint"])
+        net = blueprint.build()
+        net.load_state_dict(safetensors.torch.load_file(path))
+        return net.eval()

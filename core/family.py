@@ -1,0 +1,116 @@
+"""What a plug-in is, how a family finds its members, and the union that a specification validates with.
+
+A family is a package (`core.attacks`); a member is the one `Plugin` class of one of its modules, and its name is the
+module's. Nothing is registered: a new file is a new member.
+"""
+
+import importlib
+import pkgutil
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Annotated, Any, Union, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+
+class Settings(BaseModel):
+    """Validated, frozen settings: unknown keys are refused, every field describes itself by the text below it."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, serialize_by_alias=True
+    )
+
+
+class Plugin(Settings):
+    """A member of a family: its fields are the settings, its docstring is the documentation, its methods act."""
+
+    name: str
+
+    @classmethod
+    def example(cls) -> "dict[str, Any]":
+        """Settings that make this member cheap to run: what its documentation shows and the contract tests use."""
+        return {"name": cls.model_fields["name"].default, **cls.cheap()}
+
+    @classmethod
+    def cheap(cls) -> "dict[str, Any]":
+        """What `example` sets beyond the defaults."""
+        return {}
+
+
+@cache
+def members(package: str) -> "dict[str, type[Plugin]]":
+    """The members of a family by name. A module that holds no plug-in of its own name is a mistake and says so."""
+    found = {}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if module.name != "base" and not module.ispkg:
+            found[module.name] = _member(importlib.import_module(f"{package}.{module.name}"), module.name)
+    return found
+
+
+def _member(module: Any, stem: str) -> type[Plugin]:
+    for value in vars(module).values():
+        own = isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
+        if own and value.model_fields["name"].default == stem:
+            return cast("type[Plugin]", value)
+    raise LookupError(f"{module.__name__} holds no plug-in named {stem!r}: a member is named after its file")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """`Annotated[Attack, OneOf("core.attacks")]` is a field that takes any member: `{name: pgd, ...}` or just `pgd`."""
+
+    package: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = tuple(members(self.package).values())
+        union = Annotated[Union[choices], Field(discriminator="name")] if len(choices) > 1 else choices[0]  # noqa: UP007
+        return core_schema.no_info_before_validator_function(_bare_name, handler.generate_schema(union))
+
+
+def _bare_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+# ---- exact numbers: 8/255 stays 8/255 from the file to the database and back
+
+_FRACTION = re.compile(r"\d{1,9}(\.\d{1,12})?(/\d{1,9})?")
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise ValueError("give a number or a fraction such as 8/255")
+    if isinstance(value, str):
+        if not _FRACTION.fullmatch(value.strip()) or re.search(r"/0+$", value.strip()):
+            raise ValueError("give a number or a fraction such as 8/255")
+        over, _, under = value.strip().partition("/")
+        return Fraction(over) / Fraction(under or 1)
+    try:
+        return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    except ValueError:
+        raise ValueError("give a finite number") from None
+
+
+def _written(value: Fraction) -> "float | int | str":
+    if value.denominator == 1:
+        return value.numerator
+    return float(value) if Fraction(repr(float(value))) == value else f"{value.numerator}/{value.denominator}"
+
+
+Exact = Annotated[
+    Fraction,
+    BeforeValidator(_exact),
+    PlainSerializer(_written, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(/\d+)?$"}]}),
+]
+"""A number that may be written as a fraction and is kept exactly."""

@@ -1,0 +1,72 @@
+"""How much work a job is, in forward passes of one image: the dry run's figure, and through the speed so far the ETA.
+
+A step of PGD costs 2 (forward, and backward to the pixels), a training step 3: PGD-10 adversarial training costs 23 passes
+an image. An ETA is what is left divided by the speed of this attempt; phases differ in speed, so it is a guess that improves.
+"""
+
+import time
+from collections.abc import Iterator
+
+from core import audit
+from core.events import PHASES, Event, Phase, Progress
+from core.selection import adversary
+from core.spec import JobSpec
+
+SECONDS_BETWEEN = 0.5
+"""No two progress events are closer than this."""
+
+
+def passes(spec: JobSpec) -> dict[Phase, float]:
+    """Forward passes of each phase of a resolved job."""
+    images = spec.evaluate.images or spec.dataset.test_size
+    attacked = sum(min(images, a.images or images) * (a.passes + 1) for a in spec.evaluate.paper.attacks)
+    training = spec.train.epochs * spec.dataset.train_images * spec.objective.passes
+    return {
+        "train": training + _selection(spec),
+        "evaluate": images + attacked,
+        "audit": audit.passes(spec),
+    }
+
+
+def _selection(spec: JobSpec) -> float:
+    select = spec.train.select
+    if not select:
+        return 0.0
+    attack = adversary(select.metric, spec.threat)
+    images = min(spec.dataset.validation, select.images or spec.dataset.validation)
+    each = images * (select.draws + (attack.passes + select.draws if attack else 0))
+    return each * -(-spec.train.epochs // select.every)
+
+
+class Clock:
+    """Thins out progress events and gives each an ETA."""
+
+    def __init__(self, work: dict[Phase, float]) -> None:
+        self.work = work
+        self.started: tuple[float, float] | None = None
+        self.shown = 0.0
+
+    def timed(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events; of progress, no more than two a second, with the ETA filled in."""
+        for event in events:
+            if not isinstance(event, Progress):
+                yield event
+            elif (now := time.monotonic()) - self.shown >= SECONDS_BETWEEN:
+                self.shown = now
+                yield event.model_copy(update={"eta": self._eta(event, now)})
+
+    def _eta(self, event: Progress, now: float) -> float | None:
+        done = self._done(event)
+        self.started = self.started or (now, done)
+        since, before = self.started
+        if done <= before:
+            return None
+        return (sum(self.work.values()) - done) * (now - since) / (done - before)
+
+    def _done(self, event: Progress) -> float:
+        """Passes done by the whole run at this event."""
+        earlier = PHASES[: PHASES.index(event.phase)]
+        return (
+            sum(self.work.get(phase, 0.0) for phase in earlier)
+            + self.work.get(event.phase, 0.0) * event.done / event.total
+        )

@@ -1,0 +1,191 @@
+"""One job from its specification to its files, as a generator of events: prepare, train, compact, evaluate, audit, export.
+
+    for event in run(spec, Place(work, data)):
+        print(event)
+
+What has been done survives in checkpoints: a run resumed from one goes on inside training, or after the last finished
+attack. `stop()` is asked after each training batch and each step of an attack: "cancel" raises `Cancelled`, "save" writes a
+checkpoint where that is worth one, yields it and ends the generator.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core import audit, checkpoint
+from core.blueprint import Blueprint
+from core.channels import layers
+from core.datasets.base import Splits
+from core.device import numerics
+from core.errors import Cancelled, OutOfMemory
+from core.evaluate import evaluate
+from core.events import CheckpointSaved, Compacted, Event, Exported, Phase, PhaseEnded, PhaseStarted, Scored
+from core.exporters.compact import Compact
+from core.files import sha256
+from core.measure import channel_sparsity, latency, macs, size, weight_sparsity
+from core.models.base import parameters
+from core.plan import Clock, passes
+from core.spec import JobSpec
+from core.train import Left, Stop, Trainee, train
+
+COMPARED = 256
+"""Test images on which compaction and exports are checked."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run works: a folder of its own, the folder of the datasets, a device."""
+
+    work: Path
+    data: Path
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint to go on from, and what its bytes must hash to."""
+
+    path: Path
+    sha256: str
+
+
+def run(spec: JobSpec, place: Place, resume: Resume | None = None, stop: Stop = lambda: None) -> Iterator[Event]:
+    """Do the whole job. Raises the errors of `core.errors`; of an error outside that list, the traceback is the message."""
+    saved = checkpoint.load(resume.path, resume.sha256) if resume else None
+    if saved and saved["spec"] != spec.digest:
+        raise ValueError(f"the checkpoint {resume and resume.path} belongs to another specification")
+    job = Run(spec, place, stop, Clock(passes(spec)))
+    with numerics(spec.train.deterministic):
+        try:
+            yield from job.clock.timed(job.phases(saved))
+        except Left:
+            return
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise OutOfMemory(place.device, job.phase, str(error)[:200]) from error
+
+
+@dataclass
+class Run:
+    """A run under way: the network, and what is known of it."""
+
+    spec: JobSpec
+    place: Place
+    stop: Stop
+    clock: Clock
+    phase: Phase = "prepare"
+    scored: list[Scored] = field(default_factory=list)
+    trained: dict[str, Tensor] = field(default_factory=dict)
+
+    def phases(self, saved: dict[str, Any] | None) -> Iterator[Event]:
+        """All phases, or those that the checkpoint leaves."""
+        yield from self._phase("prepare", self._prepare())
+        if not saved or saved["phase"] == "train":
+            yield from self._phase("train", self._train(saved), saved["epoch"] if saved else None)
+            self.trained = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
+            yield self._save("compact")
+        else:
+            self.trained = saved["net"]
+            self.net.load_state_dict(self.trained)
+            self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
+        self.net.eval()
+        if self.spec.compact:
+            yield from self._phase("compact", self._compact(self.spec.compact))
+        yield from self._phase("evaluate", self._evaluate())
+        if self.spec.evaluate.audit != "off":
+            checks = audit.Audit(self.spec, self.net, self.splits.test, self.scored).run()
+            yield from self._phase("audit", self._obeying(checks))
+        if self.spec.export:
+            yield from self._phase("export", self._export())
+
+    def _phase(self, phase: Phase, events: Iterator[Event], resumed_at: int | None = None) -> Iterator[Event]:
+        self.phase, began = phase, time.monotonic()
+        epochs = self.spec.train.epochs if phase == "train" else None
+        yield PhaseStarted(phase=phase, epochs=epochs, resumed_at=resumed_at)
+        yield from events
+        yield PhaseEnded(phase=phase, seconds=time.monotonic() - began)
+
+    def _obeying(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events, asking `stop` after each. What was finished before is in the last checkpoint already."""
+        for event in events:
+            yield event
+            wish = self.stop()
+            if wish == "cancel":
+                raise Cancelled
+            if wish == "save":
+                raise Left
+
+    def _prepare(self) -> Iterator[Event]:
+        """Data on the device, and the untrained network."""
+        self.splits: Splits = self.spec.dataset.load(self.place.data).to(self.place.device)
+        channels = self.spec.dataset.shape[0]
+        self.blueprint = Blueprint(model=self.spec.model, num_classes=self.spec.dataset.num_classes, channels=channels)
+        self.net: nn.Module = self.spec.sparsifier.prepare(self.blueprint.build(self.spec.seed)).to(self.place.device)
+        yield from ()
+
+    def _train(self, saved: dict[str, Any] | None) -> Iterator[Event]:
+        trainee = Trainee(self.net)
+        yield from train(self.spec, trainee, self.splits, self.place.work / "checkpoints", self.stop, saved)
+        self.net = trainee.net
+
+    def _compact(self, compact: Compact) -> Iterator[Event]:
+        """Cut out what is dead, with the weight of the network before and after."""
+        x = self._compared()
+        before, full = self._weighed(x), self.net
+        self.net, self.blueprint, found = compact.shrink(full, self.blueprint, x)
+        after = self._weighed(x)
+        yield Compacted(
+            **{f"{name}_before": value for name, value in before.items()},
+            **{f"{name}_after": value for name, value in after.items()},
+            logits_difference=found.logits,
+            logits_difference_noisy=found.noisy,
+            predictions_changed=found.predictions,
+            weight_sparsity=weight_sparsity(full),
+            channel_sparsity=channel_sparsity(full),
+        )
+
+    def _weighed(self, x: Tensor) -> dict[str, Any]:
+        channels = sum(layer.total for layer in layers(self.net))
+        weights, work, room = parameters(self.net), macs(self.net, x), size(self.net)
+        return {
+            "channels": channels,
+            "parameters": weights,
+            "macs": work,
+            "bytes": room,
+            "latency": latency(self.net, x[:1]),
+        }
+
+    def _compared(self) -> Tensor:
+        return self.splits.test.batch(0, COMPARED)[0]
+
+    def _evaluate(self) -> Iterator[Event]:
+        """The attacks that are not yet scored, each followed by a checkpoint."""
+        for event in self._obeying(evaluate(self.spec, self.net, self.splits.test, list(self.scored))):
+            if isinstance(event, Scored):
+                self.scored.append(event)
+                yield event
+                yield self._save("evaluate")
+            else:
+                yield event
+
+    def _export(self) -> Iterator[Event]:
+        for number, exporter in enumerate(self.spec.export):
+            path = self.place.work / "exports" / f"{number}-{exporter.name}"
+            path, worst = exporter.export(self.net, self.blueprint, self._compared(), path)
+            written = path.stat().st_size
+            yield Exported(
+                exporter=exporter.name, path=str(path), sha256=sha256(path), bytes=written, logits_difference=worst
+            )
+
+    def _save(self, phase: Phase) -> CheckpointSaved:
+        """A checkpoint of what is known after training: the selected network and the scores so far."""
+        scored = [one.model_dump(mode="json") for one in self.scored]
+        state = {"phase": phase, "spec": self.spec.digest, "net": self.trained, "scored": scored}
+        saved = checkpoint.save(self.place.work / "checkpoints", f"{phase}-{len(scored):02d}", state)
+        return CheckpointSaved(
+            phase=phase, epoch=self.spec.train.epochs, batch=0, path=str(saved.path), sha256=saved.sha256
+        )

@@ -1,0 +1,1 @@
+"""Methods that train a sparse network, each as an optimiser."""

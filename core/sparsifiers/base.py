@@ -1,0 +1,133 @@
+"""A sparsifier is an optimiser: what a method of sparse training is, and how its state survives a restart.
+
+`SparseOptimizer` wraps a torch optimiser. The wrapped one moves the weights; the method adds its own rule before and after
+that step. Copies, duals and masks of a parameter `p` live in `self.state[p]`, so a checkpoint, a resume and a schedule need
+to know nothing about the method, and the training loop has no `if sparsifier ==`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from core.family import Plugin
+from core.optimizers import Optimizer
+
+
+class Stage(NamedTuple):
+    """A part of training with its own optimiser: a multi-stage method trains, then prunes, then tunes."""
+
+    name: str
+    epochs: int
+    lr: float
+
+
+class SparseOptimizer(torch.optim.Optimizer):
+    """A torch optimiser with a rule of sparsity around its step. Methods override `before`, `after`, `end_epoch`, `sparse`.
+
+    `step(closure)`: the closure clears the gradients, computes the loss, calls `backward` and returns the loss, as torch's
+    optimisers ask. Unlike torch's, the closure is required, so that a method may evaluate it more than once. Steps are
+    counted here, so a method knows when an epoch ends without being told.
+    """
+
+    def __init__(self, base: torch.optim.Optimizer, steps_per_epoch: int, epochs: int) -> None:
+        super().__init__(base.param_groups, base.defaults)
+        self.base, self.steps_per_epoch, self.epochs, self.steps = base, steps_per_epoch, epochs, 0
+        self.param_groups = (
+            base.param_groups
+        )  # one list for both: a schedule that sets lr reaches the wrapped optimiser
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """One step of the method; returns the loss."""
+        loss = closure()
+        with torch.no_grad():
+            self.move()
+            self.steps += 1
+            if self.steps % self.steps_per_epoch == 0:
+                self.end_epoch()
+        return loss
+
+    def move(self) -> None:
+        """Change the weights, given their gradients: the wrapped step between the method's own two halves."""
+        self.before()
+        self.base.step()
+        self.after()
+
+    def before(self) -> None:
+        """What the method does between the gradient and the wrapped optimiser's step."""
+
+    def after(self) -> None:
+        """What the method does after the wrapped optimiser's step."""
+
+    def end_epoch(self) -> None:
+        """What the method does after the last step of an epoch."""
+
+    def sparse(self, p: nn.Parameter) -> Tensor:
+        """The sparse version of a parameter, with exact zeros; the parameter itself where the method leaves it alone."""
+        return p.data
+
+    @torch.no_grad()
+    def finalize(self) -> None:
+        """Put the sparse version of every parameter in its place."""
+        for p in self.parameters():
+            p.copy_(self.sparse(p))
+
+    def figures(self) -> dict[str, float]:
+        """What the method has to say about itself at the end of an epoch, by name."""
+        return {}
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters, in order."""
+        for group in self.param_groups:
+            yield from group["params"]
+
+    def chosen(self) -> Iterator[tuple[nn.Parameter, dict[str, Any]]]:
+        """The parameters that the method makes sparse (those it keeps state for), each with its state."""
+        yield from ((p, self.state[p]) for p in self.parameters() if p in self.state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a restart needs: the wrapped optimiser's state, the method's by number of parameter, the step."""
+        own = {str(i): dict(self.state[p]) for i, p in enumerate(self.parameters()) if p in self.state}
+        return {"base": self.base.state_dict(), "own": own, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave. Unlike torch's, it keeps the type of every tensor: masks stay boolean."""
+        self.base.load_state_dict(state["base"])
+        self.param_groups = self.base.param_groups
+        everyone = list(self.parameters())
+        for number, own in state["own"].items():
+            p = everyone[int(number)]
+            self.state[p] = {
+                key: value.to(p.device, copy=True) if isinstance(value, Tensor) else value for key, value in own.items()
+            }
+        self.steps = cast(int, state["steps"])
+
+
+class Sparsifier(Plugin):
+    """A method of sparse training. Members give `optimizer`, and `penalty`, `stages` or `prepare` where they need them."""
+
+    @abstractmethod
+    def optimizer(self, net: nn.Module, base: Optimizer, steps_per_epoch: int, stage: Stage) -> SparseOptimizer:
+        """The optimiser of one stage of the training of `net`; `base` makes the one that it wraps."""
+
+    @abstractmethod
+    def without_strength(self) -> "Sparsifier":
+        """These settings at strength zero, where the method must equal the wrapped optimiser bit for bit."""
+
+    def stages(self, epochs: int, lr: float) -> list[Stage]:
+        """The parts of a training of `epochs` epochs at base rate `lr`; one, unless the method says otherwise."""
+        return [Stage("train", epochs, lr)]
+
+    def prepare(self, net: nn.Module) -> nn.Module:
+        """The network to train: itself, or with layers wrapped."""
+        return net
+
+    def advance(self, net: nn.Module, stage: Stage) -> nn.Module:
+        """The network to train in `stage`, given the finalised one of the stage before."""
+        return net
+
+    def penalty(self, net: nn.Module) -> Tensor | float:
+        """What the method adds to the loss."""
+        return 0.0

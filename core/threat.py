@@ -1,0 +1,35 @@
+"""What the adversary may do: the ball around an image, and the pixels' box [0, 1]."""
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from core.family import Exact, Settings
+
+Radius = Annotated[Exact, Field(ge=0, le=1)]
+
+
+class Threat(Settings):
+    """All images within `eps` of the clean one in the given norm, with pixels in [0, 1]."""
+
+    norm: Literal["linf"] = "linf"
+    """The norm of the ball."""
+    eps: Radius = Fraction(8, 255)
+    """Radius, in pixel units of [0, 1]."""
+
+    def project(self, candidate: Tensor, x: Tensor) -> Tensor:
+        """The point of the ball around `x` and of the box that is nearest to `candidate`. Both (B, C, H, W)."""
+        eps = float(self.eps)
+        return torch.clamp(torch.minimum(torch.maximum(candidate, x - eps), x + eps), 0.0, 1.0)
+
+    def uniform_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A uniform point of the ball around `x`, inside the box."""
+        noise = torch.empty_like(x).uniform_(-float(self.eps), float(self.eps), generator=generator)
+        return self.project(x + noise, x)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """The step of length one in this norm that raises a linear function most: the sign."""
+        return gradient.sign()
