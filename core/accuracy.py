@@ -24,8 +24,16 @@ class Trial:
     that the attack sees, where that is another.
     """
 
-    def __init__(self, net: nn.Module, split: Split, attack: Attack | None, size: int, key: tuple[Key, ...],
-                 draws: int = 1, crafted_on: nn.Module | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        net: nn.Module,
+        split: Split,
+        attack: Attack | None,
+        size: int,
+        key: tuple[Key, ...],
+        draws: int = 1,
+        crafted_on: nn.Module | None = None,
+    ) -> None:
         self.net, self.split, self.attack, self.size, self.key, self.draws = net, split, attack, size, key, draws
         self.crafted_on = crafted_on or net
         self.judged: list[Tensor] = []

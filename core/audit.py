@@ -141,8 +141,9 @@ class Audit:
             yield share / 2
         return trial
 
-    def _checked(self, check: str, value: float, passes: float, fails: float, unit: str, words: str,
-                 images: int | None = None) -> Checked:  # fmt: skip
+    def _checked(
+        self, check: str, value: float, passes: float, fails: float, unit: str, words: str, images: int | None = None
+    ) -> Checked:
         verdict: Verdict = "passed" if value <= passes else "failed" if value > fails else "warnings"
         return Checked(
             check=check,

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Protocol
 
+from pydantic import Field
 from torch import nn
 
 from core.channels import Keep, Tie, remove
@@ -27,7 +28,7 @@ class Blueprint(Settings):
     """Number of logits."""
     channels: int
     """Channels of the images."""
-    keep: Keep = {}
+    keep: Keep = Field(default_factory=dict)
     """The channels that compaction kept."""
 
     def build(self, seed: int = 0) -> nn.Module:

@@ -175,6 +175,12 @@ class Noticed(Fact):
     text: str
 
 
+class Finished(Fact):
+    """Everything that was asked for has been done."""
+
+    kind: Literal["finished"] = "finished"
+
+
 Event = Annotated[
     PhaseStarted
     | PhaseEnded
@@ -187,7 +193,8 @@ Event = Annotated[
     | Checked
     | Audited
     | Exported
-    | Noticed,
+    | Noticed
+    | Finished,
     Field(discriminator="kind"),
 ]
 

@@ -6,9 +6,15 @@ an image. An ETA is what is left divided by the speed of this attempt; phases di
 
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
 
 from core import audit
 from core.events import PHASES, Event, Phase, Progress
+from core.measure import macs
+from core.models.base import parameters
+from core.noise import silent
 from core.selection import adversary
 from core.spec import JobSpec
 
@@ -70,3 +76,32 @@ class Clock:
             sum(self.work.get(phase, 0.0) for phase in earlier)
             + self.work.get(event.phase, 0.0) * event.done / event.total
         )
+
+
+class Weight(NamedTuple):
+    """What a network costs, known without computing anything."""
+
+    parameters: int
+    macs: int
+    memory: int
+
+
+def weigh(spec: JobSpec) -> Weight:
+    """Parameters; multiply-accumulates of one image; bytes that training takes at the least.
+
+    The bytes are the weights with gradient, momentum and one copy, the images of the dataset, and the outputs of all
+    layers for a batch. The network is built without storage, on torch's meta device.
+    """
+    with torch.device("meta"):
+        net = spec.model.build(spec.dataset.num_classes, spec.dataset.shape[0]).eval()
+        x = torch.empty(1, *spec.dataset.shape)
+    outputs: list[int] = []
+    leaves = [module for module in net.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(lambda _m, _x, out: outputs.append(out.numel())) for leaf in leaves]
+    with silent(net):
+        work = macs(net, x)
+    for hook in hooks:
+        hook.remove()
+    count = parameters(net)
+    images = x.numel() * (spec.dataset.train_size + spec.dataset.test_size)
+    return Weight(count, work, 16 * count + images + 4 * sum(outputs) * spec.train.batch_size)

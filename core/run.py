@@ -24,7 +24,7 @@ from core.datasets.base import Splits
 from core.device import numerics
 from core.errors import Cancelled, OutOfMemory
 from core.evaluate import evaluate
-from core.events import CheckpointSaved, Compacted, Event, Exported, Phase, PhaseEnded, PhaseStarted, Scored
+from core.events import CheckpointSaved, Compacted, Event, Exported, Finished, Phase, PhaseEnded, PhaseStarted, Scored
 from core.exporters.compact import Compact
 from core.files import sha256
 from core.measure import channel_sparsity, latency, macs, size, weight_sparsity
@@ -101,6 +101,7 @@ class Run:
             yield from self._phase("audit", self._obeying(checks))
         if self.spec.export:
             yield from self._phase("export", self._export())
+        yield Finished()
 
     def _phase(self, phase: Phase, events: Iterator[Event], resumed_at: int | None = None) -> Iterator[Event]:
         self.phase, began = phase, time.monotonic()

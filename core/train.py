@@ -75,8 +75,9 @@ class Trainee:
         optimizer.load_state_dict(state["optimizer"])
 
 
-def train(spec: JobSpec, trainee: Trainee, splits: Splits, folder: Path, stop: Stop,
-          resume: dict[str, Any] | None) -> Iterator[Event]:  # fmt: skip
+def train(
+    spec: JobSpec, trainee: Trainee, splits: Splits, folder: Path, stop: Stop, resume: dict[str, Any] | None
+) -> Iterator[Event]:
     """Train `trainee.net`, which ends as the selected sparse network; checkpoints go to `folder`.
 
     `resume` is the content of a checkpoint of this job. Raises `Diverged`, `Cancelled`, or `Left` when asked to save.
@@ -104,8 +105,17 @@ def train(spec: JobSpec, trainee: Trainee, splits: Splits, folder: Path, stop: S
     yield Selected(epoch=trainee.best_epoch or trainee.epoch, metric=metric, best=trainee.best, last=trainee.last)
 
 
-def _epoch(spec: JobSpec, trainee: Trainee, splits: Splits, folder: Path, stop: Stop, optimizer: SparseOptimizer,
-           stage: Stage, start: int, meter: Meter) -> Iterator[Event]:  # fmt: skip
+def _epoch(
+    spec: JobSpec,
+    trainee: Trainee,
+    splits: Splits,
+    folder: Path,
+    stop: Stop,
+    optimizer: SparseOptimizer,
+    stage: Stage,
+    start: int,
+    meter: Meter,
+) -> Iterator[Event]:
     """One epoch, or what is left of it; ends with the epoch's row and its checkpoint."""
     size, device, epoch, first, began = (
         spec.train.batch_size,
@@ -169,8 +179,14 @@ def _stop_if_diverged(meter: Meter, trainee: Trainee) -> None:
             raise Diverged(trainee.epoch + 1, trainee.batch, str(loss))
 
 
-def _obey(wish: Literal["cancel", "save"] | None, spec: JobSpec, trainee: Trainee, optimizer: SparseOptimizer,
-          meter: Meter, folder: Path) -> Iterator[Event]:  # fmt: skip
+def _obey(
+    wish: Literal["cancel", "save"] | None,
+    spec: JobSpec,
+    trainee: Trainee,
+    optimizer: SparseOptimizer,
+    meter: Meter,
+    folder: Path,
+) -> Iterator[Event]:
     if wish == "cancel":
         raise Cancelled
     if wish == "save":
@@ -178,8 +194,16 @@ def _obey(wish: Literal["cancel", "save"] | None, spec: JobSpec, trainee: Traine
         raise Left
 
 
-def _end_epoch(spec: JobSpec, trainee: Trainee, splits: Splits, folder: Path, optimizer: SparseOptimizer, stage: Stage,
-               meter: Meter, values: dict[str, float]) -> Iterator[Event]:  # fmt: skip
+def _end_epoch(
+    spec: JobSpec,
+    trainee: Trainee,
+    splits: Splits,
+    folder: Path,
+    optimizer: SparseOptimizer,
+    stage: Stage,
+    meter: Meter,
+    values: dict[str, float],
+) -> Iterator[Event]:
     """Judge the sparse network of the moment if its turn has come, then write the checkpoint and the epoch's row."""
     series = {name: row.tolist() for name, row in meter.rows.items()}
     counted = {name: sum(row) / (meter.steps * spec.train.batch_size) for name, row in series.items() if name != "loss"}

@@ -13,13 +13,16 @@ import math
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from core.channels import Tie
 from core.models.base import Model
 from core.models.resnet import Block, Depth, ResNet
 from core.noise import Stochastic
+
+LARGEST = 2404
+"""Layers of all members together: two ResNet1202."""
 
 
 class AddNoise(torch.autograd.Function):
@@ -63,7 +66,7 @@ class FeynmanKacNoise(Stochastic):
         """(B, C, H, W) to the same."""
         if self.silent or not self.coefficient:
             return x
-        return cast(Tensor, AddNoise.apply(x, self.draw(x), self.coefficient, self.axes))
+        return cast(Tensor, AddNoise.apply(x, self.draw(x), self.coefficient, self.axes))  # type: ignore[no-untyped-call]
 
 
 class Ensemble(nn.Module):
@@ -90,6 +93,12 @@ class EnResNet(Model):
     """Coefficient a of the noise a * std(x) * N(0, I)."""
     noise_std: Literal["batch", "sample"] = "batch"
     """Standard deviation over the whole batch (the authors' code) or over each sample."""
+
+    @model_validator(mode="after")
+    def _not_too_large(self) -> "EnResNet":
+        if self.depth * self.members > LARGEST:
+            raise ValueError(f"depth times members is {self.depth * self.members}; it must be at most {LARGEST}")
+        return self
 
     @classmethod
     def cheap(cls) -> dict[str, object]:

@@ -15,7 +15,8 @@ HIDDEN = {"6-16-120-84": (6, 16, (120, 84)), "20-50-500": (20, 50, (500,))}
 class LeNet(nn.Module):
     """Two 5x5 convolutions with 2x2 max-pooling, then linear layers; ReLU in between.
 
-    The 6-16-120-84 net pads images of 28x28 by 2 (LeCun et al. 1998 give it 32x32 ones); the 20-50-500 net does not. So a channel reaches the first linear layer as 25 or 16 features.
+    The 6-16-120-84 net pads images of 28x28 by 2 (LeCun et al. 1998 give it 32x32 ones); the 20-50-500 net does not.
+    So a channel reaches the first linear layer as 25 or 16 features.
     """
 
     def __init__(self, widths: str, num_classes: int, channels: int) -> None:

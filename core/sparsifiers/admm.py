@@ -37,8 +37,14 @@ Shares = Annotated[tuple[Share, Share, Share], Strict(False)]  # JSON has lists,
 class Alternating(SparseOptimizer):
     """The ADMM stage: Z and U of some parameters in the state."""
 
-    def __init__(self, base: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, settings: "Admm",
-                 split: list[nn.Parameter]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        base: torch.optim.Optimizer,
+        steps_per_epoch: int,
+        epochs: int,
+        settings: "Admm",
+        split: list[nn.Parameter],
+    ) -> None:
         super().__init__(base, steps_per_epoch, epochs)
         self.settings = settings
         for p in split:
@@ -75,8 +81,9 @@ class Alternating(SparseOptimizer):
 class Masked(SparseOptimizer):
     """Training in which what is zero now stays zero: gradients are masked, and weights after the step."""
 
-    def __init__(self, base: torch.optim.Optimizer, steps_per_epoch: int, epochs: int,
-                 masked: list[nn.Parameter]) -> None:  # fmt: skip
+    def __init__(
+        self, base: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, masked: list[nn.Parameter]
+    ) -> None:
         super().__init__(base, steps_per_epoch, epochs)
         for p in masked:
             self.state[p]["mask"] = p.data != 0

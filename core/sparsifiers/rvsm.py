@@ -30,8 +30,17 @@ Replace = Literal["epoch_end", "never"]
 class Splitting(SparseOptimizer):
     """The relaxed splitting of some parameters, with u = `prox`(w) in the state."""
 
-    def __init__(self, base: torch.optim.Optimizer, steps_per_epoch: int, epochs: int, split: list[nn.Parameter],
-                 prox: Callable[[Tensor], Tensor], beta: float, pull: Pull, replace: Replace) -> None:  # fmt: skip
+    def __init__(
+        self,
+        base: torch.optim.Optimizer,
+        steps_per_epoch: int,
+        epochs: int,
+        split: list[nn.Parameter],
+        prox: Callable[[Tensor], Tensor],
+        beta: float,
+        pull: Pull,
+        replace: Replace,
+    ) -> None:
         super().__init__(base, steps_per_epoch, epochs)
         self.prox, self.beta, self.pull, self.replace, self.gap = prox, beta, pull, replace, 0.0
         for p in split:

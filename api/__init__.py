@@ -1,0 +1,1 @@
+"""The face: REST under /api/v1, and the dashboard."""

@@ -1,0 +1,61 @@
+"""The application: `uvicorn api.app:app`. The API under /api/v1, the dashboard beside it."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from api import errors
+from api.dashboard import views
+from api.hub import Hub
+from api.middleware import Guard
+from api.routes import artifacts, catalogues, events, jobs, system, tokens
+from core.spec import JobSpec
+from store.reaper import Reaper
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+BASE = "/api/v1"
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """The threads that live as long as the process."""
+    app.state.hub, reaper = Hub(), Reaper()
+    app.state.hub.start()
+    reaper.start()
+    yield
+    reaper.stop()
+    app.state.hub.stop()
+
+
+app = FastAPI(
+    title="Sparring",
+    summary="Train networks that are robust and sparse, and judge them honestly.",
+    version="1",
+    openapi_url=f"{BASE}/openapi.json",
+    docs_url=None,
+    redoc_url=None,
+    lifespan=lifespan,
+)
+for resource in (jobs, events, artifacts, catalogues, tokens, system):
+    app.include_router(resource.router, prefix=BASE)
+app.include_router(views.router, include_in_schema=False)
+app.mount("/static", StaticFiles(directory=views.STATIC), name="static")
+app.add_middleware(Guard)
+errors.install(app)
+
+
+def openapi() -> dict[str, object]:
+    """The OpenAPI document, with the job specification among its schemas."""
+    if not app.openapi_schema:
+        document = FastAPI.openapi(app)
+        schema = JobSpec.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(schema.pop("$defs", {}) | {"JobSpec": schema})
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+app.openapi = openapi  # type: ignore[method-assign]

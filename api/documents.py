@@ -1,0 +1,34 @@
+"""Request bodies: JSON or YAML bytes to plain values, with everything that a parser can be made to choke on refused."""
+
+import json
+from typing import Any
+
+from api.errors import Refused
+from sparring import documents
+
+JSON = "application/json"
+YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+
+
+def read(body: bytes, content_type: str) -> Any:
+    """The value in a body; `Refused` says what is wrong with it."""
+    kind = content_type.partition(";")[0].strip().lower() or JSON
+    if kind != JSON and kind not in YAML:
+        raise Refused(415, "unsupported_media_type", f"Send {JSON} or {YAML[0]}, not {kind[:80]}.")
+    if not body.strip():
+        raise Refused(400, "empty_body", "The body is empty; send a job specification.")
+    try:
+        text = body.decode()
+        return documents.read_yaml(text) if kind in YAML else json.loads(text, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise Refused(400, "not_utf8", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
+    except documents.Unreadable as error:
+        raise Refused(400, "malformed_body", f"The body is not readable: {error}") from None
+    except RecursionError:
+        raise Refused(400, "malformed_body", "The body is nested too deeply.") from None
+    except ValueError as error:
+        raise Refused(400, "malformed_body", f"The body is not {kind}: {str(error)[:200]}") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

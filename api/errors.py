@@ -1,0 +1,99 @@
+"""Every refusal as a problem document (RFC 9457), and the one table of statuses."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+
+from core.errors import DatasetUnavailable, InvalidSpec, Problem, SparringError
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[SparringError], tuple[int, str]] = {
+    InvalidSpec: (422, "invalid_spec"),
+    DatasetUnavailable: (409, "dataset_unavailable"),
+}
+"""What the science's errors mean in HTTP."""
+
+
+class Refused(Exception):
+    """A request that is refused, with what the client needs to know."""
+
+    def __init__(self, status: int, code: str, detail: str, problems: tuple[Problem, ...] = (), **headers: str) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.problems = status, code, detail, problems
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def not_found(what: str, name: object) -> Refused:
+    """What is asked for does not exist, or is not for this user to know of."""
+    return Refused(404, "not_found", f"There is no {what} {name}.")
+
+
+def install(app: FastAPI) -> None:
+    """Have every error answered as a problem document."""
+
+    @app.exception_handler(Refused)
+    def refused(request: Request, error: Refused) -> Response:
+        return document(request, error.status, error.code, error.detail, error.problems, error.headers)
+
+    @app.exception_handler(SparringError)
+    def science(request: Request, error: SparringError) -> Response:
+        status, code = STATUS.get(type(error), (500, "internal"))
+        problems = error.problems if isinstance(error, InvalidSpec) else ()
+        return document(request, status, code, str(error), problems)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        problems = tuple(_of_parameter(found) for found in error.errors())
+        return document(request, 422, "invalid_request", "; ".join(map(str, problems)), problems)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        return document(request, error.status_code, code, str(error.detail), (), dict(error.headers or {}))
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    def database(request: Request, error: Exception) -> Response:
+        log.warning("the database does not answer: %s", str(error).splitlines()[0])
+        return document(request, 503, "database_away", "The database does not answer.", (), {"Retry-After": "5"})
+
+    @app.exception_handler(Exception)
+    def internal(request: Request, error: Exception) -> Response:
+        log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
+        return document(request, 500, "internal", "Something went wrong inside Sparring; the log has the request id.")
+
+
+def document(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    problems: tuple[Problem, ...] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """A problem document."""
+    body: dict[str, Any] = {
+        "type": f"urn:sparring:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+        "request_id": request.scope.get("request_id"),
+    }
+    if problems:
+        body["errors"] = [vars(problem) for problem in problems]
+    return JSONResponse(body, status, headers, "application/problem+json")
+
+
+def _of_parameter(found: Any) -> Problem:
+    """A query, path or header parameter that is wrong; the pointer names it."""
+    pointer = "".join(f"/{part}" for part in found["loc"])
+    return Problem(pointer, found["msg"], None, None)

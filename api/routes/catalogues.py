@@ -1,0 +1,72 @@
+"""What there is to choose from: the members of each family with their settings as JSON Schema, and the presets."""
+
+import inspect
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import Known
+from api.errors import not_found
+from api.schemas import Catalogue, Member, Preset, Presets
+from core.family import Plugin, members
+from core.spec import JobSpec
+from sparring.documents import read_yaml
+
+router = APIRouter(tags=["catalogues"])
+PRESETS = Path(__file__).parent.parent.parent / "presets"
+FAMILIES = {
+    "datasets": "core.datasets",
+    "models/architectures": "core.models",
+    "objectives": "core.objectives",
+    "sparsifiers": "core.sparsifiers",
+    "attacks": "core.attacks",
+    "exporters": "core.exporters",
+}
+
+
+def _add(path: str, package: str) -> None:
+    def listing(who: Known) -> Catalogue:
+        return Catalogue(items=[described(member) for member in members(package).values()])
+
+    listing.__name__ = path.replace("/", "_")
+    router.get(f"/{path}", summary=f"The {package.rpartition('.')[2]} there are")(listing)
+
+
+for _path, _package in FAMILIES.items():
+    _add(_path, _package)
+
+
+@cache
+def described(member: type[Plugin]) -> Member:
+    """A plug-in for people and forms."""
+    name, module = member.model_fields["name"].default, sys.modules[member.__module__]
+    doc, about = inspect.getdoc(member) or "", inspect.getdoc(module) or ""
+    return Member(name=name, doc=doc, module=about, settings=member.model_json_schema(), example=member.example())
+
+
+@router.get("/schema")
+def schema(who: Known) -> dict[str, Any]:
+    """The job specification as JSON Schema."""
+    return JobSpec.model_json_schema()
+
+
+@router.get("/presets")
+def presets(who: Known) -> Presets:
+    """The specifications that come with Sparring."""
+    return Presets(items=[_preset(path) for path in sorted(PRESETS.glob("*.yaml"))])
+
+
+@router.get("/presets/{name}")
+def preset(name: str, who: Known) -> Preset:
+    """One of them."""
+    for path in PRESETS.glob("*.yaml"):
+        if path.stem == name:
+            return _preset(path)
+    raise not_found("preset", name[:80])
+
+
+def _preset(path: Path) -> Preset:
+    return Preset(id=path.stem, spec=read_yaml(path.read_text()))

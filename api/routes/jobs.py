@@ -1,0 +1,187 @@
+"""Jobs: submit, plan, list, show, cancel, and what a run has left."""
+
+import base64
+import binascii
+import hashlib
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from api import documents
+from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer
+from api.errors import Refused
+from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Submitted
+from core import plan, spec
+from store import feed, jobs, queue, records, requests, workers
+from store.tables import STATES, Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/JobSpec"}},
+            "application/yaml": {"schema": {"$ref": "#/components/schemas/JobSpec"}},
+        },
+    }
+}
+
+
+async def parsed(request: Request) -> tuple[spec.JobSpec, dict[str, Any], bytes]:
+    """The resolved specification in a body, the specification as sent, and the body's hash.
+
+    The body is the specification itself, or an object whose one key `spec` holds it.
+    """
+    body = await request.body()
+    value = documents.read(body, request.headers.get("content-type", ""))
+    wrapped = isinstance(value, dict) and set(value) == {"spec"}
+    document = value["spec"] if wrapped else value
+    return spec.parse(document, "/spec" if wrapped else ""), document, hashlib.sha256(body).digest()
+
+
+Parsed = Annotated[tuple[spec.JobSpec, dict[str, Any], bytes], Depends(parsed)]
+
+
+@router.post("", status_code=201, openapi_extra=BODY)
+def submit(
+    asked: Parsed,
+    who: Writer,
+    session: Database,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+    dry_run: bool = False,
+) -> Submitted | Plan:
+    """Queue a job for each of its seeds, or with `dry_run=true` say what it would be and queue nothing."""
+    job, sent, body = asked
+    job = with_gpus(session, job)
+    if dry_run:
+        response.status_code = 200
+        return planned(job)
+    before = requests.answered(session, who.id, idempotency_key, body) if idempotency_key else None
+    answer = Submitted.model_validate(before) if before else _create(session, who.id, job, sent)
+    if idempotency_key and not before:
+        requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
+    session.commit()
+    for made in answer.jobs:
+        feed.announce(made.id)
+    queue.ring()
+    return answer
+
+
+def with_gpus(session: Session, job: spec.JobSpec) -> spec.JobSpec:
+    """Write the number of GPUs out: one where the team has any."""
+    if job.resources.gpus is not None:
+        return job
+    resources = job.resources.model_copy(update={"gpus": int(workers.have_gpu(session))})
+    return job.model_copy(update={"resources": resources})
+
+
+def planned(job: spec.JobSpec) -> Plan:
+    """What a job would be."""
+    weight, passes = plan.weigh(job), plan.passes(job)
+    return Plan(
+        spec=job.json_dict(),
+        digest=job.digest,
+        seeds=[one.seed for one in job.seeds()],
+        parameters=weight.parameters,
+        macs=weight.macs,
+        passes=dict(passes),
+        petaflop=2 * weight.macs * sum(passes.values()) / 1e15,
+        memory_bytes=weight.memory,
+    )
+
+
+def _create(session: Session, owner: uuid.UUID, job: spec.JobSpec, sent: dict[str, Any]) -> Submitted:
+    asked = [jobs.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
+    made = jobs.create(session, owner, asked)
+    return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])
+
+
+def shown(session: Session, job: Job) -> JobOut:
+    """A job as lists show it."""
+    return JobOut.of(job, *jobs.names(session, job))
+
+
+@router.get("")
+def find(
+    who: Known,
+    session: Database,
+    state: Annotated[list[str] | None, Query()] = None,
+    project: str | None = None,
+    q: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str | None = None,
+) -> JobPage:
+    """Jobs, newest first; by state, project, and part of the name or the number."""
+    for one in state or ():
+        if one not in STATES:
+            raise Refused(422, "invalid_request", f"state must be one of {', '.join(STATES)}, not {one[:80]}.")
+    chosen = jobs.Filter(tuple(state or ()), project, q)
+    rows = jobs.page(session, chosen, limit + 1, before(cursor) if cursor else None)
+    items = [JobOut.of(*row) for row in rows[:limit]]
+    following = cursor_of(rows[limit - 1][0]) if len(rows) > limit else None
+    return JobPage(items=items, next_cursor=following, counts=jobs.counts(session, chosen))
+
+
+def cursor_of(job: Job) -> str:
+    """Where a page ends."""
+    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.id}".encode()).decode().rstrip("=")
+
+
+def before(cursor: str) -> tuple[datetime, uuid.UUID]:
+    """Where the next page begins."""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        created, _, job_id = text.partition(" ")
+        return datetime.fromisoformat(created), uuid.UUID(job_id)
+    except (ValueError, binascii.Error):
+        raise Refused(422, "invalid_request", "cursor must be a next_cursor that an earlier page gave.") from None
+
+
+@router.get("/{name}")
+def show(job: SeenJob, session: Database) -> JobDetail:
+    """A job by its id or number, with its results."""
+    shape = shown(session, job).model_dump()
+    return JobDetail(
+        **shape, spec=job.spec, results=records.results(session, job.id), checks=records.checks(session, job.id)
+    )
+
+
+@router.get("/{name}/spec")
+def specification(job: SeenJob, sent: bool = False) -> dict[str, Any]:
+    """The resolved specification, or with `sent=true` the one that was sent."""
+    return job.submitted if sent else job.spec
+
+
+@router.post("/{name}/cancel")
+def cancel(job: ChangedJob, session: Database) -> JobOut:
+    """End a waiting job at once; ask a running one to save and leave. A job that has ended is refused."""
+    if not jobs.cancel(session, job.id):
+        raise Refused(409, "ended", f"The job has {job.state} already.")
+    session.commit()
+    feed.announce(job.id)
+    session.refresh(job)
+    return shown(session, job)
+
+
+@router.get("/{name}/attempts")
+def attempts(job: SeenJob, session: Database) -> Attempts:
+    """The attempts at running a job."""
+    return Attempts(items=[AttemptOut.of(one) for one in jobs.attempts(session, job.id)])
+
+
+@router.get("/{name}/metrics")
+def metrics(
+    job: SeenJob,
+    session: Database,
+    series: Annotated[str | None, Query(max_length=100)] = None,
+    points: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> Metrics:
+    """The figures of each epoch; and with `series=` one figure step by step, in no more than `points` values."""
+    values = records.series(session, job.id, series, points) if series else None
+    epochs = [EpochOut.of(one) for one in records.epochs(session, job.id)]
+    return Metrics(epochs=epochs, series=records.series_names(session, job.id), values=values)

@@ -1,0 +1,65 @@
+"""Is the service there, does it work, what runs, who is asking, and on which machines."""
+
+import platform
+from importlib.metadata import version
+
+import redis
+import torch
+from fastapi import APIRouter, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.dependencies import Database, Known
+from api.schemas import Health, Me, Version, WorkerOut, Workers
+from store import feed, workers
+from store.database import transaction
+from store.settings import settings
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """The process answers."""
+    return Health(status="ok", checks={})
+
+
+@router.get("/readyz", responses={503: {"model": Health}})
+def readyz(response: Response) -> Health:
+    """Database and broker answer. A broker that is away makes jobs wait a little longer, no more: only the database is
+    needed."""
+    checks = {"database": _database(), "broker": _broker()}
+    response.status_code = 200 if checks["database"] else 503
+    return Health(status="ok" if all(checks.values()) else "degraded", checks=checks)
+
+
+def _database() -> bool:
+    try:
+        with transaction() as session:
+            return feed.database_answers(session)
+    except SQLAlchemyError:
+        return False
+
+
+def _broker() -> bool:
+    try:
+        return bool(feed.connection().ping())
+    except redis.RedisError:
+        return False
+
+
+@router.get("/version")
+def versions() -> Version:
+    """The versions that matter."""
+    return Version(sparring=version("sparring"), torch=torch.__version__, python=platform.python_version())
+
+
+@router.get("/me")
+def me(who: Known) -> Me:
+    """Who the token or the session stands for."""
+    return Me(id=who.id, name=who.name, role=who.role)
+
+
+@router.get("/workers")
+def living(who: Known, session: Database) -> Workers:
+    """The workers seen within a lease."""
+    return Workers(items=[WorkerOut.of(*one) for one in workers.living(session, settings().lease_seconds)])

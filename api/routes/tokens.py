@@ -1,0 +1,43 @@
+"""The caller's tokens: made (and shown once), listed, revoked."""
+
+from fastapi import APIRouter
+
+from api.dependencies import Database, Known
+from api.errors import Refused, not_found
+from api.schemas import NewToken, TokenOut, Tokens
+from store import tokens
+from store.tables import Token
+
+router = APIRouter(prefix="/tokens", tags=["identity"])
+
+
+@router.post("", status_code=201)
+def issue(asked: NewToken, who: Known, session: Database) -> TokenOut:
+    """A new token of the caller; `token` is never shown again."""
+    if not asked.name.isprintable() or not 1 <= len(asked.name) <= 100:
+        raise Refused(422, "invalid_request", "name must be 1 to 100 printable characters.")
+    if asked.days is not None and not 0 < asked.days <= 3650:
+        raise Refused(422, "invalid_request", "days must be above 0 and at most 3650.")
+    secret = tokens.issue(session, who.id, asked.name, asked.days)
+    session.flush()
+    return _shown(tokens.find(session, who.id, secret.split("_")[1]), secret)
+
+
+@router.get("")
+def mine(who: Known, session: Database) -> Tokens:
+    """The caller's tokens that are valid."""
+    return Tokens(items=[_shown(token) for token in tokens.valid(session, who.id)])
+
+
+@router.delete("/{token_id}", status_code=204)
+def revoke(token_id: str, who: Known, session: Database) -> None:
+    """End a token."""
+    if not tokens.revoke(session, who.id, token_id):
+        raise not_found("token", token_id[:80])
+
+
+def _shown(token: Token | None, secret: str | None = None) -> TokenOut:
+    assert token, "it has just been made"
+    return TokenOut(
+        id=token.id, name=token.name, created_at=token.created_at, expires_at=token.expires_at, token=secret
+    )

@@ -1,0 +1,305 @@
+"""The command line: `sparring`. Every command has --json; exit codes: 0 ok, 1 the job failed, 2 usage, 3 forbidden or not
+found, 4 invalid, 5 the service.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from sparring import show
+from sparring.client import ApiError, Client, Group, Job
+from sparring.documents import Unreadable, read_yaml
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train networks that are robust and sparse.")
+data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
+app.add_typer(data, name="data")
+
+OK, FAILED, USAGE, FORBIDDEN, INVALID, SERVER = range(6)
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]
+Name = Annotated[str, typer.Argument(help="A job's number or id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: seed=1..5, train.epochs=3.")]
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what can go wrong into a message on standard error and an exit code."""
+    try:
+        yield
+    except ApiError as error:
+        print(error, file=sys.stderr)
+        code = {401: FORBIDDEN, 403: FORBIDDEN, 404: FORBIDDEN}.get(
+            error.status, SERVER if error.status >= 500 else INVALID
+        )
+        raise typer.Exit(code) from None
+    except Unreadable as error:
+        print(f"Not readable: {error}", file=sys.stderr)
+        raise typer.Exit(INVALID) from None
+    except httpx.TransportError as error:
+        print(f"The service does not answer ({error}). Is `sparring up` running, or SPARRING_URL set?", file=sys.stderr)
+        raise typer.Exit(SERVER) from None
+
+
+def out(value: Any) -> None:
+    """Print JSON."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+@app.command()
+def up(
+    home: Annotated[Path, typer.Option(help="Folder of everything that is kept.")] = Path(".sparring"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of api and dashboard.")] = 8000,
+) -> None:
+    """Run everything on this machine: embedded Postgres and Valkey, api, worker, dashboard."""
+    from local.errors import ServerError
+    from local.up import up as run_up
+
+    try:
+        run_up(home, port)
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(SERVER) from None
+
+
+@app.command()
+def submit(
+    file: File,
+    changes: Set = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the jobs to their end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the job would be; queue nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a job for each seed of a specification."""
+    with exit_codes():
+        client, spec = Client(), changed(file, changes)
+        if dry_run:
+            plan(client.plan(spec), as_json)
+            return
+        group = client.submit_group(spec)
+        if not as_json:
+            for job in group.jobs:
+                print(f"#{job.number} {job.name}, seed {job.seed}: {client.url}/jobs/{job.id}")
+        if watch:
+            follow(client, group, as_json)
+        elif as_json:
+            out({"group": group.id, "jobs": [job.model_dump() for job in group.jobs]})
+
+
+def follow(client: Client, group: Group, as_json: bool) -> None:
+    """Watch jobs one after the other; leaves with 1 if one did not succeed."""
+    ended: list[Job] = []
+    for job in group.jobs:
+        if not as_json:
+            show.watch(client, job)
+        ended.append(job.wait())
+        if not as_json:
+            show.outcome(ended[-1])
+    if as_json:
+        out([job.model_dump() for job in ended])
+    if any(job.state != "succeeded" for job in ended):
+        raise typer.Exit(FAILED)
+
+
+def plan(found: dict[str, Any], as_json: bool) -> None:
+    """Print a dry run."""
+    if as_json:
+        out(found)
+        return
+    seeds = ", ".join(map(str, found["seeds"]))
+    print(f"Valid. {found['parameters']:,} parameters, {found['macs'] / 1e6:.1f} M MACs an image.")
+    print(
+        f"Work: {found['petaflop']:.3g} petaflop a seed; at least {found['memory_bytes'] / 2**20:.0f} MiB. Seeds: {seeds}."
+    )
+
+
+def changed(file: Path, changes: list[str] | None) -> str | dict[str, Any]:
+    """A specification as text, or as values where settings are changed."""
+    text = file.read_text()
+    if not changes:
+        return text
+    spec: Any = read_yaml(text)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not isinstance(spec, dict):
+            raise typer.BadParameter(f"{change!r} is not KEY=VALUE", param_hint="--set")
+        change_one(spec, key, value)
+    return dict(spec)
+
+
+def change_one(spec: dict[str, Any], key: str, value: str) -> None:
+    """Put one value in; seed=1..5 means seed 1 with 5 replicates."""
+    first, dots, last = value.partition("..")
+    if key == "seed" and dots and first.isdecimal() and last.isdecimal() and int(last) >= int(first):
+        spec.update(seed=int(first), replicates=int(last) - int(first) + 1)
+        return
+    *path, name = key.split(".")
+    for part in path:
+        inner = spec.setdefault(part, {})
+        spec[part] = {"name": inner} if isinstance(inner, str) else inner
+        spec = spec[part]
+    spec[name] = read_yaml(value)
+
+
+@app.command()
+def validate(file: File, as_json: AsJson = False) -> None:
+    """Check a specification with the service; queue nothing."""
+    with exit_codes():
+        plan(Client().plan(file.read_text()), as_json)
+
+
+@app.command("ls")
+def list_jobs(
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only jobs of this project.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """The newest jobs."""
+    filters = {key: value for key, value in {"state": state, "project": project}.items() if value}
+    with exit_codes():
+        jobs = Client().jobs(limit, **filters)
+        out([job.model_dump() for job in jobs]) if as_json else show.listing(jobs)
+
+
+@app.command("show")
+def show_job(name: Name, as_json: AsJson = False) -> None:
+    """A job and its results."""
+    with exit_codes():
+        client = Client()
+        job = client.job(name)
+        out(job.model_dump()) if as_json else show.outcome(job)
+
+
+@app.command()
+def watch(name: Name, as_json: AsJson = False) -> None:
+    """Follow a job to its end; leaves with 1 if it does not succeed."""
+    with exit_codes():
+        client = Client()
+        job = client.job(name)
+        if as_json:
+            for event in client.events(job):
+                print(json.dumps(event, default=str), flush=True)
+        else:
+            show.watch(client, job)
+            show.outcome(client.job(job.id))
+        if client.job(job.id).state != "succeeded":
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def logs(
+    name: Name,
+    follow: Annotated[bool, typer.Option("-f", help="Go on until the job ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The events of a job, a line each."""
+    with exit_codes():
+        client = Client()
+        job = client.job(name)
+        events = client.events(job) if follow else _past(client, job)
+        for event in events:
+            line = json.dumps(event, default=str) if as_json else show.sentence(event)
+            if line:
+                print(line.replace("[bold]", "").replace("[/]", ""), flush=True)
+
+
+def _past(client: Client, job: Job) -> Iterator[dict[str, Any]]:
+    after = 0
+    while page := client.request("GET", f"/jobs/{job.id}/events", params={"after": after})["items"]:
+        for one in page:
+            yield {**one["body"], "kind": one["kind"], "seq": one["seq"]}
+        after = page[-1]["seq"]
+
+
+@app.command()
+def metrics(
+    name: Name,
+    series: Annotated[str | None, typer.Option(help="A step-by-step figure.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A job's figures, epoch by epoch."""
+    with exit_codes():
+        found = Client().metrics(name, **({"series": series} if series else {}))
+    if as_json:
+        out(found)
+    for epoch in () if as_json else found["epochs"]:
+        print(f"{epoch['epoch']:>5}  " + "  ".join(f"{key} {value:.5g}" for key, value in epoch["values"].items()))
+
+
+@app.command()
+def cancel(names: Annotated[list[str], typer.Argument(help="Jobs, by number or id.")], as_json: AsJson = False) -> None:
+    """Cancel jobs."""
+    with exit_codes():
+        client = Client()
+        cancelled = [client.cancel(name) for name in names]
+        if as_json:
+            out([job.model_dump() for job in cancelled])
+        for job in () if as_json else cancelled:
+            print(f"#{job.number}: {job.state}" + (", will be cancelled" if job.wish == "cancel" else ""))
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    days: Annotated[float | None, typer.Option()] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A new API token of yours; it is shown once."""
+    with exit_codes():
+        made = Client().request("POST", "/tokens", json={"name": name, "days": days})
+        out(made) if as_json else print(made["token"])
+
+
+@app.command()
+def run(
+    file: File,
+    changes: Set = None,
+    home: Path = Path("runs"),
+    data_folder: Annotated[Path, typer.Option("--data")] = Path("data"),
+    device: str = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Do a job here and now, without a service: prints events as they come, leaves the files below HOME."""
+    from sparring.local import run_here
+
+    with exit_codes():
+        sys.exit(run_here(changed(file, changes), home, data_folder, device, as_json))
+
+
+@data.command("ls")
+def data_ls(as_json: AsJson = False) -> None:
+    """The datasets there are."""
+    from sparring.local import datasets
+
+    found = datasets()
+    out(found) if as_json else print("\n".join(f"{name:<22} {doc}" for name, doc in found.items()))
+
+
+@data.command("fetch")
+def data_fetch(
+    name: str,
+    to: Annotated[Path, typer.Option(help="The data folder.")] = Path("data"),
+    mirror: Annotated[str | None, typer.Option(help="Another place than the official one.")] = None,
+) -> None:
+    """Download a dataset from its official place, and check it."""
+    from sparring.local import fetch
+
+    raise typer.Exit(fetch(name, to, mirror))
+
+
+@data.command("check")
+def data_check(name: str, to: Annotated[Path, typer.Option("--in", help="The data folder.")] = Path("data")) -> None:
+    """Check the files of a dataset."""
+    from sparring.local import check
+
+    raise typer.Exit(check(name, to))
+
+
+if __name__ == "__main__":
+    app()

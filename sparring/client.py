@@ -1,0 +1,241 @@
+"""The SDK: typed, over HTTP alone."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+ENDED = ("succeeded", "failed", "cancelled")
+HOME = Path(".sparring") / "client.json"
+"""Where `sparring up` leaves the address and the token, in the folder it was started in."""
+
+
+class ApiError(Exception):
+    """The service refused a request; the problem document is in `problem`."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status, self.problem = status, problem
+        lines = [str(problem.get("detail") or problem.get("title") or f"HTTP {status}")]
+        for error in problem.get("errors", ()):
+            hint = f"; expected {error['expected']}" if error.get("expected") else ""
+            lines.append(f"  {error['pointer'] or '/'}: {error['message']} (got {error['got']!r}{hint})")
+        super().__init__("\n".join(lines))
+
+
+class Score(BaseModel):
+    """What an attack left, with the 95 % interval over images."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    protocol: str
+    label: str
+    accuracy: float
+    low: float
+    high: float
+    images: int
+    steps: int
+    restarts: int
+    draws: int
+    eps: float
+
+
+class Job(BaseModel):
+    """A job as the service knows it now."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: uuid.UUID
+    number: int
+    group: uuid.UUID
+    project: str
+    owner: str
+    name: str
+    seed: int
+    state: str
+    wish: str
+    reason: str | None
+    message: str | None
+    trust: str
+    phases: dict[str, Any]
+    progress: dict[str, Any]
+    last: dict[str, Any]
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    spec: dict[str, Any] = {}
+    results_list: list[dict[str, Any]] = []
+    checks: list[dict[str, Any]] = []
+    _client: "Client | None" = PrivateAttr(None)
+
+    @classmethod
+    def of(cls, client: "Client", answer: dict[str, Any]) -> Self:
+        """A job from an answer of the API."""
+        job = cls.model_validate(answer | {"results_list": answer.get("results", [])})
+        job._client = client
+        return job
+
+    @property
+    def results(self) -> dict[tuple[str, str], Score]:
+        """What each attack left, by protocol and label: job.results["paper", "ifgsm20"].accuracy."""
+        scores = [Score.model_validate(one) for one in self.results_list]
+        return {(score.protocol, score.label): score for score in scores}
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ENDED
+
+    def wait(self) -> "Job":
+        """The job once it has ended."""
+        assert self._client, "a job comes from a client"
+        for _ in self._client.events(self):
+            pass
+        return self._client.job(self.id)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The jobs of one submission: one a seed."""
+
+    id: uuid.UUID
+    jobs: list[Job]
+
+    def wait(self) -> "Group":
+        """The group once all its jobs have ended."""
+        return Group(self.id, [job.wait() for job in self.jobs])
+
+
+class Client:
+    """A connection to the service. Address and token: given, else SPARRING_URL and SPARRING_TOKEN, else what `sparring up`
+    left in ./.sparring."""
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        kept = json.loads(HOME.read_text()) if HOME.is_file() else {}
+        self.url = (url or os.environ.get("SPARRING_URL") or kept.get("url") or "http://127.0.0.1:8000").rstrip("/")
+        token = token or os.environ.get("SPARRING_TOKEN") or kept.get("token")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60)
+
+    def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """The answer's JSON; raises `ApiError` where the service refuses."""
+        answer = self.http.request(method, path, **arguments)
+        if answer.is_error:
+            raise ApiError(answer.status_code, _problem(answer))
+        return answer.json() if answer.content else None
+
+    def _post_spec(self, spec: str | dict[str, Any], parameters: dict[str, Any]) -> Any:
+        """Send a specification, as YAML or JSON; a connection that breaks is tried again with the same idempotency key."""
+        text, kind = (spec, "application/yaml") if isinstance(spec, str) else (json.dumps(spec), "application/json")
+        headers = {"Content-Type": kind, "Idempotency-Key": uuid.uuid4().hex}
+        for patience in (0.5, 2.0, None):
+            try:
+                return self.request("POST", "/jobs", content=text.encode(), headers=headers, params=parameters)
+            except httpx.TransportError:
+                if patience is None:
+                    raise
+                time.sleep(patience)
+        raise AssertionError("unreachable")
+
+    def submit(self, spec: str | dict[str, Any]) -> Job:
+        """Queue one job; YAML text or a dict. A specification with several replicates: `submit_group`."""
+        group = self.submit_group(spec)
+        if len(group.jobs) > 1:
+            raise ValueError(f"{len(group.jobs)} jobs were queued as group {group.id}; use submit_group for replicates")
+        return group.jobs[0]
+
+    def submit_group(self, spec: str | dict[str, Any]) -> Group:
+        """Queue a job for each seed of the specification."""
+        answer = self._post_spec(spec, {})
+        return Group(uuid.UUID(answer["group"]), [Job.of(self, job) for job in answer["jobs"]])
+
+    def plan(self, spec: str | dict[str, Any]) -> dict[str, Any]:
+        """What a job would be: resolved specification, parameters, work; nothing is queued."""
+        answer: dict[str, Any] = self._post_spec(spec, {"dry_run": True})
+        return answer
+
+    def job(self, name: object) -> Job:
+        """A job by its id or number, with its results."""
+        return Job.of(self, self.request("GET", f"/jobs/{name}"))
+
+    def jobs(self, limit: int = 50, **filters: Any) -> list[Job]:
+        """The newest jobs; filters: state, project, q."""
+        answer = self.request("GET", "/jobs", params={"limit": limit, **filters})
+        return [Job.of(self, job) for job in answer["items"]]
+
+    def cancel(self, name: object) -> Job:
+        """Cancel a job."""
+        return Job.of(self, self.request("POST", f"/jobs/{name}/cancel"))
+
+    def metrics(self, name: object, **parameters: Any) -> dict[str, Any]:
+        """A job's figures over time."""
+        answer: dict[str, Any] = self.request("GET", f"/jobs/{name}/metrics", params=parameters)
+        return answer
+
+    def events(self, job: Job, after: int = 0) -> Iterator[dict[str, Any]]:
+        """The events of a job as they come, until it has ended: `{"kind": ..., ...}`.
+
+        A stream that breaks is taken up again where it broke; events are neither lost nor repeated. Between them come
+        `{"kind": "progress", ...}`.
+        """
+        while True:
+            try:
+                for kind, number, data in self._stream(f"/jobs/{job.id}/events", after):
+                    after = number or after
+                    body = data if kind == "progress" else data["body"]
+                    yield {**body, "kind": kind, "seq": number}
+                if self.job(job.id).ended:
+                    return
+            except httpx.TransportError:
+                time.sleep(1)
+
+    def _stream(self, path: str, after: int) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        with self.http.stream("GET", path, headers=headers, timeout=httpx.Timeout(60, read=40)) as answer:
+            if answer.is_error:
+                answer.read()
+                raise ApiError(answer.status_code, _problem(answer))
+            fields: dict[str, str] = {}
+            for line in answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if line and name:
+                    fields[name] = value
+                elif not line and "data" in fields:
+                    yield fields["event"], int(fields["id"]) if "id" in fields else None, json.loads(fields["data"])
+                    fields = {}
+
+    def artifacts(self, name: object) -> list[dict[str, Any]]:
+        """The files of a job."""
+        found: list[dict[str, Any]] = self.request("GET", f"/jobs/{name}/artifacts")["items"]
+        return found
+
+    def download(self, name: object, file: str, path: Path) -> Path:
+        """A file of a job, written to `path`."""
+        with self.http.stream("GET", f"/jobs/{name}/artifacts/{file}") as answer:
+            if answer.is_error:
+                answer.read()
+                raise ApiError(answer.status_code, _problem(answer))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as out:
+                for chunk in answer.iter_bytes():
+                    out.write(chunk)
+        return path
+
+    def download_all(self, job: Job, folder: Path) -> list[Path]:
+        """The exported models of a job."""
+        exports = [one["name"] for one in self.artifacts(job.id) if one["about"].get("kind") == "export"]
+        return [self.download(job.id, file, folder / file) for file in exports]
+
+
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"title": f"HTTP {answer.status_code}", "detail": answer.text[:200]}

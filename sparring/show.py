@@ -1,0 +1,132 @@
+"""What people see in a terminal: a job's progress as it comes, and its results as a table."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from sparring.client import Client, Job
+
+console = Console()
+
+
+def watch(client: Client, job: Job) -> None:
+    """Follow a job to its end: one line an epoch, attack or check, and below them a bar with the ETA."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[phase]:<8}"),
+        BarColumn(30),
+        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[eta]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0, phase=job.state, text="", eta="")
+        for event in client.events(job):
+            if event["kind"] == "progress":
+                _advance(bar, task, event)
+            elif line := sentence(event):
+                console.print(line, highlight=False)
+
+
+def _advance(bar: Progress, task: Any, event: dict[str, Any]) -> None:
+    eta = f"about {span(event['eta'])} left" if event.get("eta") is not None else ""
+    bar.update(task, completed=event["done"] / event["total"], phase=event["phase"], text=event["text"], eta=eta)
+
+
+def span(seconds: float) -> str:
+    """A duration for people: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def sentence(event: dict[str, Any]) -> str | None:
+    """An event in one line; None for those that only machines need."""
+    match event["kind"]:
+        case "state_changed":
+            why = f" ({event['reason']})" if event.get("reason") else ""
+            return f"[bold]{event['state']}[/]{why}" + (f": {event['message']}" if event.get("message") else "")
+        case "epoch_ended":
+            return f"epoch {event['epoch']}/{event['epochs']}  {_figures(event['values'])}{'  best' if event['best'] else ''}"
+        case "selected":
+            return f"chose epoch {event['epoch']} by {event['metric']}"
+        case "compacted":
+            return (
+                f"removed {event['channels_before'] - event['channels_after']} of {event['channels_before']} input channels; "
+                f"parameters {event['parameters_before']:,} to {event['parameters_after']:,}"
+            )
+        case "scored":
+            low, high = 100 * event["low"], 100 * event["high"]
+            return (
+                f"{event['label']:<12} {100 * event['accuracy']:5.1f} %  ({low:.1f} to {high:.1f}, n {event['images']})"
+            )
+        case "checked":
+            return f"audit: {event['check']} {event['verdict']}: {event['words']}"
+        case "noticed":
+            return f"note: {event['text']}"
+    return None
+
+
+def _figures(values: dict[str, float]) -> str:
+    wanted = ("train_robust", "train_clean", "validation_clean", "channel_sparsity", "weight_sparsity")
+    shown = [name for name in values if name in wanted or name.startswith("validation_pgd")]
+    return "  ".join(f"{name.replace('_', ' ')} {100 * values[name]:.1f} %" for name in shown)
+
+
+def outcome(job: Job) -> None:
+    """The results of a job as a table, its size, its audit, and what happened if it failed."""
+    table = Table(title=f"#{job.number} {job.name}: {job.state}")
+    for name in ("protocol", "attack", "eps", "steps", "images", "accuracy %", "95 % (images)"):
+        table.add_column(name, justify="left" if name in ("protocol", "attack") else "right")
+    for score in job.results.values():
+        table.add_row(
+            score.protocol,
+            score.label,
+            f"{score.eps:.4g}",
+            str(score.steps or "–"),
+            str(score.images),
+            f"{100 * score.accuracy:.1f}",
+            f"{100 * score.low:.1f} – {100 * score.high:.1f}",
+        )
+    console.print(table)
+    if small := job.last.get("compacted"):
+        console.print(_shrunk(small), highlight=False)
+    if job.checks:
+        console.print(f"Audit: {job.trust}.", highlight=False)
+    if job.message:
+        console.print(f"{job.reason}: {job.message}", highlight=False)
+
+
+def _shrunk(small: dict[str, Any]) -> str:
+    before, after = small["parameters_before"], small["parameters_after"]
+    return (
+        f"{100 * small['channel_sparsity']:.1f} % of the input channels are zero and removed: "
+        f"{before:,} to {after:,} parameters, MACs {small['macs_before'] / 1e6:.1f} M to {small['macs_after'] / 1e6:.1f} M; "
+        f"logits differ by at most {small['logits_difference']:.1g}."
+    )
+
+
+def listing(jobs: list[Job]) -> None:
+    """Jobs as a table."""
+    table = Table()
+    for name in ("#", "name", "state", "where", "sparsity %", "clean %", "robust %", "audit"):
+        table.add_column(name, justify="right" if name.endswith("%") else "left")
+    for job in jobs:
+        table.add_row(str(job.number), job.name, job.state, _where(job), *_headline(job), job.trust)
+    console.print(table)
+
+
+def _where(job: Job) -> str:
+    if job.state == "running" and job.progress:
+        return f"{job.progress['phase']}, {job.progress['text']}"
+    return job.message or job.reason or ""
+
+
+def _headline(job: Job) -> tuple[str, str, str]:
+    last = job.last
+    robust = [value for name, value in last.items() if name.startswith("validation_pgd")]
+    figures = (last.get("channel_sparsity"), last.get("validation_clean"), robust[0] if robust else None)
+    sparsity, clean, hard = (f"{100 * value:.1f}" if value is not None else "–" for value in figures)
+    return sparsity, clean, hard

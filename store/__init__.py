@@ -1,0 +1,1 @@
+"""What outlives a process: Postgres, Redis, files. Where api and worker meet."""

@@ -1,0 +1,126 @@
+"""What a run leaves behind: checkpoints, epochs, series, results, checks, files. Written under the attempt's fence."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from store import artifacts
+from store.tables import Artifact, Check, Checkpoint, Epoch, Result, Series
+
+KEPT_CHECKPOINTS = 2
+"""The newest, and the one before in case the newest is damaged."""
+COARSER = 8
+
+
+def checkpoint(session: Session, job_id: uuid.UUID, fence: int, saved: dict[str, Any]) -> list[str]:
+    """Note a checkpoint; returns the digests of those that are no longer needed, to be removed after the commit."""
+    columns = {key: saved[key] for key in ("phase", "epoch", "batch", "sha256")}
+    session.add(Checkpoint(job_id=job_id, fence=fence, **columns))
+    session.flush()
+    old = (
+        select(Checkpoint.id).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc()).offset(KEPT_CHECKPOINTS)
+    )
+    gone = session.scalars(delete(Checkpoint).where(Checkpoint.id.in_(old)).returning(Checkpoint.sha256))
+    return list(gone)
+
+
+def checkpoints(session: Session, job_id: uuid.UUID) -> list[Checkpoint]:
+    """The checkpoints of a job, newest first."""
+    return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc())))
+
+
+def epoch(session: Session, job_id: uuid.UUID, fence: int, ended: dict[str, Any]) -> None:
+    """Write an epoch's row and its series; an epoch that is run again after a crash replaces its row."""
+    row = {key: ended[key] for key in ("stage", "best", "values", "layers")}
+    row |= {"fence": fence, "checkpoint_sha256": ended["checkpoint"]["sha256"]}
+    _put(session, Epoch, {"job_id": job_id, "epoch": ended["epoch"]}, row)
+    for name, values in ended["series"].items():
+        for level, coarse in enumerate(_levels(values)):
+            key = {"job_id": job_id, "name": name, "chunk": ended["epoch"], "level": level}
+            _put(session, Series, key, {"values": coarse})
+
+
+def _levels(values: list[float]) -> list[list[float]]:
+    """The values, then means of 8, of 64, ... down to a handful."""
+    levels = [values]
+    while len(levels[-1]) > COARSER:
+        finer = levels[-1]
+        levels.append(
+            [sum(part) / len(part) for i in range(0, len(finer), COARSER) if (part := finer[i : i + COARSER])]
+        )
+    return levels
+
+
+def result(session: Session, job_id: uuid.UUID, scored: dict[str, Any]) -> None:
+    """Write what an attack left."""
+    key = {"job_id": job_id, "protocol": scored["protocol"], "label": scored["label"]}
+    position = session.execute(select(func.count()).where(Result.job_id == job_id)).scalar()
+    _put(session, Result, key, {"accuracy": scored["accuracy"], "body": scored}, {"position": position})
+
+
+def check(session: Session, job_id: uuid.UUID, checked: dict[str, Any]) -> None:
+    """Write what a check of the audit found."""
+    key = {"job_id": job_id, "name": checked["check"]}
+    position = session.execute(select(func.count()).where(Check.job_id == job_id)).scalar()
+    _put(session, Check, key, {"body": checked}, {"position": position})
+
+
+def artifact(session: Session, job_id: uuid.UUID, name: str, digest: str, size: int, about: dict[str, Any]) -> None:
+    """Write that a job has made a file, which is kept already."""
+    _put(session, Artifact, {"job_id": job_id, "name": name}, {"sha256": digest, "bytes": size, "about": about})
+
+
+def _put(
+    session: Session, table: Any, key: dict[str, Any], row: dict[str, Any], first: dict[str, Any] | None = None
+) -> None:
+    """Insert a row, or replace its values; `first` is set on insertion alone."""
+    made = insert(table).values(**key, **row, **(first or {}))
+    session.execute(made.on_conflict_do_update(index_elements=list(key), set_=row))
+
+
+# ---- reading
+
+
+def epochs(session: Session, job_id: uuid.UUID) -> list[Epoch]:
+    """The epochs of a job, in order."""
+    return list(session.scalars(select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch)))
+
+
+def series(session: Session, job_id: uuid.UUID, name: str, points: int) -> list[float]:
+    """A step-by-step figure over the whole run, at the finest level that has no more than `points` values."""
+    rows = select(Series.level, Series.values).where(Series.job_id == job_id, Series.name == name)
+    levels: dict[int, list[float]] = {}
+    for level, values in session.execute(rows.order_by(Series.level, Series.chunk)):
+        levels.setdefault(level, []).extend(values)
+    fitting = [level for level, values in levels.items() if len(values) <= points]
+    return levels[min(fitting)] if fitting else (levels[max(levels)][-points:] if levels else [])
+
+
+def series_names(session: Session, job_id: uuid.UUID) -> list[str]:
+    """The names of a job's step-by-step figures."""
+    return list(session.scalars(select(Series.name).where(Series.job_id == job_id).distinct().order_by(Series.name)))
+
+
+def results(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
+    """What each attack left, in the order of the specification."""
+    return list(session.scalars(select(Result.body).where(Result.job_id == job_id).order_by(Result.position)))
+
+
+def checks(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
+    """What each check of the audit found."""
+    return list(session.scalars(select(Check.body).where(Check.job_id == job_id).order_by(Check.position)))
+
+
+def files(session: Session, job_id: uuid.UUID) -> list[Artifact]:
+    """The files of a job, by name."""
+    return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def file(session: Session, job_id: uuid.UUID, name: str) -> tuple[Path, Artifact] | None:
+    """A file of a job by its name, and where its bytes are."""
+    found = session.get(Artifact, (job_id, name))
+    return (artifacts.place(found.sha256), found) if found else None

@@ -1,0 +1,62 @@
+"""Where Sparring runs: environment variables, each documented here, all checked at start."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+SECRETS = Path("/run/secrets")
+
+
+class StoreSettings(BaseSettings):
+    """Read from variables that start with SPARRING_, or from files of the same names in /run/secrets."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPARRING_",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        use_attribute_docstrings=True,
+        frozen=True,
+        extra="ignore",
+    )
+
+    database_url: Annotated[str, Field(pattern=r"^postgresql\+psycopg://")]
+    """Postgres, as postgresql+psycopg://user:password@host/database."""
+    broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|redis\+socket)://")]
+    """Redis or Valkey, as redis://host:6379/0 or redis+socket:///path: bells and doorbells only, nothing is kept there."""
+    files: Path
+    """Folder of checkpoints, models and other artifacts, shared by all machines."""
+    data: Path
+    """Folder of the datasets."""
+    work: Path
+    """Folder for running attempts, local to a machine."""
+    lease_seconds: Seconds = 30
+    """A worker that is silent for so long has lost its jobs."""
+    heartbeat_seconds: Seconds = 2
+    """Time between two signs of life; also how soon a wish (cancel) is seen."""
+    grace_seconds: Seconds = 20
+    """Time that an attempt has to save and leave before it is killed."""
+    reaper_seconds: Seconds = 1
+    """Time between two looks for lost leases and unheard bells."""
+    silence_seconds: Seconds = 600
+    """A supervisor that cannot reach the database for so long stops its attempt."""
+    cpu_slots: Annotated[int, Field(ge=0, le=1024)] = 1
+    """Jobs without a GPU that a worker runs at once."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Attempts of a job that may die or fail before the job has failed."""
+    max_losses: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Workers that a job may lose before the job has failed."""
+    body_limit: Annotated[int, Field(ge=1024, le=2**30)] = 1_000_000
+    """Largest request body, in bytes."""
+    url: str = "http://127.0.0.1:8000"
+    """The address that people open; whether cookies are Secure follows from it."""
+
+
+@cache
+def settings() -> StoreSettings:
+    """The settings of this process."""
+    return StoreSettings()

@@ -1,0 +1,311 @@
+"""The tables. What a column means is said here; who may change it, in `jobs.py` and its neighbours.
+
+Nothing but `store` and `api` sees a row. Times are the database's. Every table of an attempt's writes carries its fence.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.errors import Reason
+from store.database import Base, uuid7
+
+STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+ENDED = ("succeeded", "failed", "cancelled")
+WISHES = ("none", "pause", "cancel")
+TRUST = ("unaudited", "passed", "warnings", "failed")
+ROLES = ("viewer", "member", "maintainer", "admin")
+KINDS = ("train", "evaluate", "study")
+PRIORITIES = {"low": -1, "normal": 0, "high": 1}
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class User(Base):
+    """A person or a program that submits jobs."""
+
+    __tablename__ = "users"
+    __table_args__ = (_one_of("role", ROLES),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    role: Mapped[str] = mapped_column(Text, default="member")
+    usage: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Slot-seconds used, decayed to the time `usage_at` (store/schedule.py)."""
+    usage_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Token(Base):
+    """An API token: spr_<id>_<secret><crc>. The secret is not kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str] = mapped_column(Text)
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """A browser that has logged in; the cookie's value is not kept, only its hash."""
+
+    __tablename__ = "sessions"
+
+    cookie_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    csrf: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
+class Project(Base):
+    """A name under which jobs are numbered."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    jobs: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Jobs numbered so far."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Job(Base):
+    """A job: what was asked, where it is, and the newest summary of its run."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        _one_of("state", STATES),
+        _one_of("wish", WISHES),
+        _one_of("kind", KINDS),
+        _one_of("trust", TRUST),
+        _one_of("reason", tuple(Reason)),
+        CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
+        Index("uq_jobs_number", "project_id", "number", unique=True),
+        Index("ix_jobs_newest", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_jobs_waiting",
+            "owner_id",
+            text("priority DESC"),
+            "created_at",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("ix_jobs_leases", "lease_until", postgresql_where=text("state = 'running'")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    group_id: Mapped[uuid.UUID] = mapped_column(index=True)
+    """The jobs of one submission (its seeds)."""
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    number: Mapped[int]
+    """What people call it by, within its project."""
+    name: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    seed: Mapped[int]
+    spec: Mapped[dict[str, Any]]
+    """The resolved specification."""
+    submitted: Mapped[dict[str, Any]]
+    """The specification as it was sent."""
+    digest: Mapped[str] = mapped_column(Text, index=True)
+    """SHA-256 of what is computed."""
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    gpus: Mapped[int] = mapped_column(SmallInteger)
+    state: Mapped[str] = mapped_column(Text, default="queued")
+    wish: Mapped[str] = mapped_column(Text, default="none")
+    reason: Mapped[str | None] = mapped_column(Text)
+    """Why it is in this state, from the closed list of `core.errors.Reason`."""
+    message: Mapped[str | None] = mapped_column(Text)
+    """The same for people."""
+    trust: Mapped[str] = mapped_column(Text, default="unaudited")
+    fence: Mapped[int] = mapped_column(default=0)
+    """Number of the newest attempt; what an older attempt writes is refused."""
+    lease_until: Mapped[datetime | None]
+    worker_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("workers.id"))
+    deaths: Mapped[int] = mapped_column(default=0)
+    """Attempts that died or failed under a living worker."""
+    losses: Mapped[int] = mapped_column(default=0)
+    """Attempts that were lost with their worker."""
+    last_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Number of its newest event."""
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Phase, share done, text and ETA of the running attempt."""
+    phases: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """State and seconds of each phase."""
+    last: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The newest figures, for lists: of the last epoch, of the selection, of compaction."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    """A creating request that has been answered, so that it is answered the same again."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    answer: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Worker(Base):
+    """A Celery worker on a machine."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    draining: Mapped[bool] = mapped_column(default=False)
+
+
+class Slot(Base):
+    """A place for one job on a device of a worker; a claim reserves some, the end of the attempt frees them."""
+
+    __tablename__ = "slots"
+    __table_args__ = (_one_of("kind", ("cpu", "gpu")),)
+
+    worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True)
+    device: Mapped[str] = mapped_column(Text, primary_key=True)
+    """cpu:0, gpu:0, ..."""
+    number: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    memory: Mapped[int] = mapped_column(BigInteger)
+    """Bytes of the device."""
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    fence: Mapped[int | None]
+
+
+class Attempt(Base):
+    """One try at running a job."""
+
+    __tablename__ = "attempts"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id"))
+    device: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int | None]
+    pid_started: Mapped[int | None] = mapped_column(BigInteger)
+    """Start time of that process in clock ticks since boot: a pid is used again, the pair is not."""
+    machine: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Versions, threads, device model: what exactness depends on."""
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Text)
+
+
+class Checkpoint(Base):
+    """A file from which the job can go on; the newest row is the pointer."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), index=True)
+    fence: Mapped[int]
+    phase: Mapped[str] = mapped_column(Text)
+    epoch: Mapped[int]
+    batch: Mapped[int]
+    sha256: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Epoch(Base):
+    """The figures of an epoch."""
+
+    __tablename__ = "epochs"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    fence: Mapped[int]
+    stage: Mapped[str] = mapped_column(Text)
+    best: Mapped[bool]
+    """Whether it was the best so far."""
+    values: Mapped[dict[str, Any]]
+    layers: Mapped[list[Any]]
+    """Input channels alive, layer by layer."""
+    checkpoint_sha256: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Series(Base):
+    """Step-by-step figures of an epoch in one array; higher levels are coarser by 8 at each (means)."""
+
+    __tablename__ = "series"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    chunk: Mapped[int] = mapped_column(primary_key=True)
+    """The epoch."""
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    values: Mapped[list[float]]
+
+
+class Event(Base):
+    """A fact about a run, for ever; numbered within its job without gaps."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Result(Base):
+    """What an attack left of a job's accuracy."""
+
+    __tablename__ = "results"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    protocol: Mapped[str] = mapped_column(Text, primary_key=True)
+    label: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int]
+    """Its place in the list of attacks."""
+    accuracy: Mapped[float]
+    body: Mapped[dict[str, Any]]
+    """The whole `Scored` event."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Check(Base):
+    """What a check of the audit found."""
+
+    __tablename__ = "checks"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    """The whole `Checked` event."""
+
+
+class Artifact(Base):
+    """A file of a job, kept by its hash."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    sha256: Mapped[str] = mapped_column(Text, index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    about: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,97 @@
+"""API tokens: spr_<id>_<secret><crc>. Only the SHA-256 of the secret is kept; the token is shown once."""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+import zlib
+from datetime import timedelta
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from store.database import uuid7
+from store.tables import BrowserSession, Token, User
+
+SESSION_DAYS = 14
+_VALID = (Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > func.now()))
+
+
+def user_named(session: Session, name: str, role: str = "member") -> uuid.UUID:
+    """The user of that name, made with `role` if there is none."""
+    made = insert(User).values(id=uuid7(), name=name, role=role).on_conflict_do_nothing(index_elements=["name"])
+    session.execute(made)
+    return session.execute(select(User.id).where(User.name == name)).scalar_one()
+
+
+def issue(session: Session, user_id: uuid.UUID, name: str, days: float | None = None) -> str:
+    """A new token of a user, valid for `days`, or until it is revoked."""
+    public, secret = secrets.token_hex(6), secrets.token_hex(24)
+    expires = func.now() + timedelta(days=days) if days is not None else None
+    session.add(Token(id=public, user_id=user_id, name=name, secret_sha256=_hash(secret), expires_at=expires))
+    return f"spr_{public}_{secret}{_crc(public + secret)}"
+
+
+def valid(session: Session, user_id: uuid.UUID) -> list[Token]:
+    """A user's tokens that are neither expired nor revoked, oldest first."""
+    return list(session.scalars(select(Token).where(Token.user_id == user_id, *_VALID).order_by(Token.created_at)))
+
+
+def find(session: Session, user_id: uuid.UUID, token_id: str) -> Token | None:
+    """A valid token of a user."""
+    return session.scalars(select(Token).where(Token.user_id == user_id, Token.id == token_id, *_VALID)).one_or_none()
+
+
+def revoke(session: Session, user_id: uuid.UUID, token_id: str) -> bool:
+    """End a token; False if the user has no such token."""
+    found = find(session, user_id, token_id)
+    if found:
+        found.revoked_at = func.now()
+    return found is not None
+
+
+def bearer(session: Session, token: str) -> User | None:
+    """The user whom a token stands for; None if it is malformed, unknown, expired or revoked."""
+    parts = token.split("_")
+    if len(parts) != 3 or parts[0] != "spr" or len(parts[2]) != 56 or not token.isascii():
+        return None
+    public, secret, crc = parts[1], parts[2][:48], parts[2][48:]
+    if crc != _crc(public + secret):
+        return None
+    valid = [Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > func.now())]
+    row = session.execute(
+        select(Token, User).join(User, User.id == Token.user_id).where(Token.id == public, *valid)
+    ).one_or_none()
+    return row[1] if row and hmac.compare_digest(row[0].secret_sha256, _hash(secret)) else None
+
+
+def log_in(session: Session, user_id: uuid.UUID) -> tuple[str, str]:
+    """A new browser session; returns the cookie's value and the CSRF token that its forms must send."""
+    cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    expires = func.now() + timedelta(days=SESSION_DAYS)
+    session.add(BrowserSession(cookie_sha256=_hash(cookie), user_id=user_id, csrf=csrf, expires_at=expires))
+    return cookie, csrf
+
+
+def browser(session: Session, cookie: str) -> tuple[User, str] | None:
+    """The user behind a cookie and their CSRF token; None if it is unknown or expired."""
+    valid = [BrowserSession.cookie_sha256 == _hash(cookie), BrowserSession.expires_at > func.now()]
+    rows = select(User, BrowserSession.csrf).join(BrowserSession, BrowserSession.user_id == User.id).where(*valid)
+    row = session.execute(rows).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def log_out(session: Session, cookie: str) -> None:
+    """Forget a browser session."""
+    found = session.get(BrowserSession, _hash(cookie))
+    if found:
+        session.delete(found)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _crc(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"

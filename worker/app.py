@@ -1,0 +1,73 @@
+"""The Celery worker of a machine: `celery -A worker.app worker`. Registers its devices, drains when told to stop."""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from typing import Any
+
+from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
+
+from store import workers
+from store.database import engine, transaction
+from store.queue import celery
+from store.reaper import Reaper
+from store.settings import settings
+from worker.devices import devices
+from worker.processes import kill_group
+
+WORKER_ID = "SPARRING_WORKER_ID"
+"""How the pool's processes learn which worker they belong to."""
+log = logging.getLogger(__name__)
+app = celery()
+app.conf.update(worker_concurrency=sum(device.slots for device in devices()), imports=("worker.tasks",))
+reaper = Reaper()
+stopped = threading.Event()
+
+
+@worker_init.connect
+def start(**_: Any) -> None:
+    """End what an earlier worker of this host left behind, then offer the devices and show signs of life."""
+    host = socket.gethostname()
+    with transaction() as session:
+        for attempt in workers.unended(session, host):
+            if attempt.pid and kill_group(attempt.pid, attempt.pid_started):
+                log.warning(
+                    "killed process %d, left over from attempt %d of job %s", attempt.pid, attempt.fence, attempt.job_id
+                )
+        worker_id = workers.register(session, host, os.getpid(), devices())
+    os.environ[WORKER_ID] = str(worker_id)
+    reaper.start()
+    threading.Thread(target=_live, args=(worker_id,), name="seen", daemon=True).start()
+    log.info("worker %s offers %s", worker_id, ", ".join(f"{d.name} x {d.slots}" for d in devices()))
+
+
+@worker_process_init.connect
+def start_process(**_: Any) -> None:
+    """A pool process opens connections of its own."""
+    engine.cache_clear()
+
+
+@worker_shutting_down.connect
+def drain(**_: Any) -> None:
+    """Take nothing new; the supervisors see it with their next heartbeat and ask their attempts to save and leave."""
+    with transaction() as session:
+        workers.drain(session, uuid.UUID(os.environ[WORKER_ID]))
+
+
+@worker_shutdown.connect
+def stop(**_: Any) -> None:
+    """The last thread goes."""
+    stopped.set()
+    reaper.stop()
+
+
+def _live(worker_id: uuid.UUID) -> None:
+    while not stopped.wait(settings().heartbeat_seconds):
+        try:
+            with transaction() as session:
+                workers.seen(session, worker_id)
+        except SQLAlchemyError as error:
+            log.warning("no sign of life given: %s", str(error).splitlines()[0])

@@ -1,0 +1,139 @@
+"""The process of one attempt: `python -m worker.attempt`, started by the supervisor with the job and the fence in its
+environment. Runs the science, records its events, and leaves with a status that says how.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import platform
+import signal
+import sys
+import traceback
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from core.errors import Reason, SparringError
+from core.events import Event, Finished, Noticed
+from core.run import Place, Resume, run
+from core.spec import JobSpec
+from store import artifacts, jobs, records
+from store.database import transaction
+from store.settings import settings
+from worker.devices import threads
+from worker.processes import die_with_parent
+from worker.recorder import Fenced, Recorder
+from worker.supervisor import DONE, FAILED, SAVED
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Attempt:
+    """One attempt of one job on one slot."""
+
+    job_id: uuid.UUID
+    fence: int
+    slot: str
+    asked: bool = field(default=False)
+
+    def run(self) -> int:
+        """Do the job; returns the status to leave with."""
+        signal.signal(signal.SIGTERM, self._ask)
+        with transaction() as session:
+            job = jobs.find(session, self.job_id)
+        if job is None or (job.state, job.fence) != ("running", self.fence):
+            return FAILED
+        self.recorder = Recorder(self.job_id, self.fence, job.last_seq)
+        try:
+            with self._slot_to_ourselves():
+                return self._run(JobSpec.model_validate(job.spec))
+        except Fenced:
+            return FAILED
+        except SparringError as error:
+            return self._fail(error.reason, str(error), error.retry)
+        except OSError as error:
+            full = error.errno == errno.ENOSPC
+            return self._fail(
+                Reason.DISK if full else Reason.MACHINE, f"{type(error).__name__}: {error}", retry=not full
+            )
+        except Exception as error:
+            traceback.print_exc()
+            return self._fail(Reason.INTERNAL, f"{type(error).__name__}: {error}", retry=False)
+
+    def _run(self, spec: JobSpec) -> int:
+        torch.set_num_threads(threads())
+        device = "cuda:0" if self.slot.startswith("gpu") else "cpu"
+        place = Place(settings().work / str(self.job_id), settings().data, device)
+        resume = self._resume(device)
+        event: Event | None = None
+        for event in run(spec, place, resume, self._stop):
+            self.recorder.record(event)
+        if not isinstance(event, Finished):
+            return SAVED
+        with transaction() as session:
+            jobs.succeed(session, self.job_id, self.fence)
+        return DONE
+
+    def _resume(self, device: str) -> Resume | None:
+        """The newest sound checkpoint; says so where it is not the newest, or where exactness ends with another machine."""
+        machine = _machine(device)
+        with transaction() as session:
+            saved = records.checkpoints(session, self.job_id)
+            before = [a.machine for a in jobs.attempts(session, self.job_id) if a.fence < self.fence and a.machine]
+            jobs.describe(session, self.job_id, self.fence, machine)
+        for one in saved:
+            if artifacts.sound(one.sha256):
+                if before and before[-1] != machine:
+                    self.recorder.record(Noticed(text=f"not bit-exact: resumed on {machine} after {before[-1]}"))
+                return Resume(artifacts.place(one.sha256), one.sha256)
+            self.recorder.record(
+                Noticed(text=f"the checkpoint of epoch {one.epoch} is damaged; going back to the one before")
+            )
+        return None
+
+    @contextlib.contextmanager
+    def _slot_to_ourselves(self) -> Iterator[None]:
+        """A lock on the slot, so that two attempts on one machine can never share it by mistake."""
+        path = settings().work / "slots" / self.slot.replace("/", "-").replace(":", "-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _ask(self, *_: Any) -> None:
+        self.asked = True
+
+    def _stop(self) -> Literal["save"] | None:
+        return "save" if self.asked else None
+
+    def _fail(self, reason: Reason, message: str, retry: bool) -> int:
+        log.error("%s: %s", reason, message)
+        with transaction() as session:
+            jobs.fail(session, self.job_id, self.fence, reason, message, retry)
+        return FAILED
+
+
+def _machine(device: str) -> dict[str, Any]:
+    """What exactness depends on."""
+    model = torch.cuda.get_device_name(0) if device.startswith("cuda") else platform.machine()
+    return {"torch": torch.__version__, "device": device, "model": model, "threads": torch.get_num_threads()}
+
+
+def main() -> int:
+    """The attempt that the environment names."""
+    die_with_parent(int(os.environ["SPARRING_PARENT"]))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    attempt = Attempt(
+        uuid.UUID(os.environ["SPARRING_JOB"]), int(os.environ["SPARRING_FENCE"]), os.environ["SPARRING_SLOT"]
+    )
+    return attempt.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
