@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from api import errors
-from api.dashboard import views
+from api.dashboard import faults, views
 from api.hub import Hub
 from api.middleware import Guard
 from api.routes import artifacts, catalogues, events, jobs, system, tokens
@@ -42,9 +41,10 @@ app = FastAPI(
 for resource in (jobs, events, artifacts, catalogues, tokens, system):
     app.include_router(resource.router, prefix=BASE)
 app.include_router(views.router, include_in_schema=False)
-app.mount("/static", StaticFiles(directory=views.STATIC), name="static")
+app.mount("/static", views.Static(directory=views.STATIC), name="static")
 app.add_middleware(Guard)
 errors.install(app)
+faults.install(app)
 
 
 def openapi() -> dict[str, object]:

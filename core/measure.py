@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from core.channels import convolutions, layers
-from core.noise import reseed
+from core.modes import evaluating
+from core.noise import reseed, silent
 
 
 def weight_sparsity(net: nn.Module) -> float:
@@ -34,7 +35,8 @@ def macs(net: nn.Module, x: Tensor) -> int:
 
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
-        forward(net, x[:1])
+        with silent(net):
+            forward(net, x[:1])
     finally:
         for hook in hooks:
             hook.remove()
@@ -48,6 +50,7 @@ def size(net: nn.Module) -> int:
 
 def latency(net: nn.Module, x: Tensor, repeats: int = 20) -> float:
     """Seconds of a forward pass of `x`, the median of `repeats` after three to warm up."""
+    reseed(net, "latency")
     seconds = []
     for _ in range(repeats + 3):
         start = time.perf_counter()
@@ -60,10 +63,6 @@ def latency(net: nn.Module, x: Tensor, repeats: int = 20) -> float:
 
 @torch.no_grad()
 def forward(net: nn.Module, x: Tensor) -> Tensor:
-    """The logits in evaluation mode, the noise of a random network from a fixed stream; the mode is left as found."""
-    training = net.training
-    reseed(net, "measure")
-    try:
-        return torch.as_tensor(net.eval()(x))
-    finally:
-        net.train(training)
+    """The logits in evaluation mode; modes are left as found."""
+    with evaluating(net):
+        return torch.as_tensor(net(x))

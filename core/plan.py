@@ -14,7 +14,6 @@ from core import audit
 from core.events import PHASES, Event, Phase, Progress
 from core.measure import macs
 from core.models.base import parameters
-from core.noise import silent
 from core.selection import adversary
 from core.spec import JobSpec
 
@@ -98,8 +97,7 @@ def weigh(spec: JobSpec) -> Weight:
     outputs: list[int] = []
     leaves = [module for module in net.modules() if not list(module.children())]
     hooks = [leaf.register_forward_hook(lambda _m, _x, out: outputs.append(out.numel())) for leaf in leaves]
-    with silent(net):
-        work = macs(net, x)
+    work = macs(net, x)
     for hook in hooks:
         hook.remove()
     count = parameters(net)

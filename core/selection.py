@@ -11,6 +11,7 @@ from core.attacks.base import Attack
 from core.attacks.pgd import Pgd
 from core.datasets.base import Split
 from core.measure import channel_sparsity, weight_sparsity
+from core.modes import evaluating
 from core.sparsifiers.base import SparseOptimizer
 from core.spec import Select
 from core.threat import Threat
@@ -25,18 +26,16 @@ def adversary(metric: str, threat: Threat) -> Attack | None:
 
 @contextmanager
 def sparse_version(net: nn.Module, optimizer: SparseOptimizer) -> Iterator[None]:
-    """The network finalised and in evaluation mode; afterwards with the weights and the mode that it had."""
+    """The network finalised and in evaluation mode; afterwards with the weights and the modes that it had."""
     before = [p.detach().clone() for p in optimizer.parameters()]
-    training = net.training
     optimizer.finalize()
-    net.eval()
     try:
-        yield
+        with evaluating(net):
+            yield
     finally:
         with torch.no_grad():
             for p, kept in zip(optimizer.parameters(), before, strict=True):
                 p.copy_(kept)
-        net.train(training)
 
 
 def trials(

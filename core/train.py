@@ -83,11 +83,10 @@ def train(
     `resume` is the content of a checkpoint of this job. Raises `Diverged`, `Cancelled`, or `Left` when asked to save.
     """
     steps, end = len(splits.train) // spec.train.batch_size, 0
-    trainee.epoch = resume["epoch"] if resume else 0
     for stage in spec.sparsifier.stages(spec.train.epochs, spec.train.lr):
         start, end = end, end + stage.epochs
-        if trainee.epoch > end:
-            continue
+        if resume and (resume["epoch"], resume["batch"]) > (end, 0):
+            continue  # a checkpoint at a stage's very end belongs to that stage, which has yet to be finalised
         trainee.net = spec.sparsifier.advance(trainee.net, stage)
         optimizer = spec.sparsifier.optimizer(trainee.net, spec.train, steps, stage)
         meter, trainee.best = Meter(steps), -1.0
@@ -129,7 +128,7 @@ def _epoch(
         optimizer.base.state.clear()
     trainee.net.train()
     while trainee.batch < meter.steps:
-        rate = _set_rate(spec, optimizer, stage, epoch - start + trainee.batch / meter.steps)
+        _set_rate(spec, optimizer, stage, epoch - start + trainee.batch / meter.steps)
         chosen = order[trainee.batch * size : (trainee.batch + 1) * size]
         stream = generator(device, spec.seed, "augment", epoch, trainee.batch)
         images = splits.train.chosen(chosen, spec.dataset.augment, stream)
@@ -138,6 +137,7 @@ def _epoch(
         _stop_if_diverged(meter, trainee)
         yield _progress(spec, trainee, meter, "training")
         yield from _obey(stop(), spec, trainee, optimizer, meter, folder)
+    rate = optimizer.param_groups[0]["lr"]
     speed = (meter.steps - first) * size / (time.monotonic() - began)
     yield from _end_epoch(
         spec, trainee, splits, folder, optimizer, stage, meter, {"lr": rate, "images_per_second": speed}
@@ -164,12 +164,11 @@ def _closure(
     return closure
 
 
-def _set_rate(spec: JobSpec, optimizer: SparseOptimizer, stage: Stage, done: float) -> float:
+def _set_rate(spec: JobSpec, optimizer: SparseOptimizer, stage: Stage, done: float) -> None:
     """Put the schedule's rate in force, `done` epochs into the stage; a stage runs through the whole schedule."""
     rate = stage.lr * spec.train.schedule.factor(done * spec.train.epochs / stage.epochs, spec.train.epochs)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    return rate
 
 
 def _stop_if_diverged(meter: Meter, trainee: Trainee) -> None:
@@ -208,7 +207,7 @@ def _end_epoch(
     series = {name: row.tolist() for name, row in meter.rows.items()}
     counted = {name: sum(row) / (meter.steps * spec.train.batch_size) for name, row in series.items() if name != "loss"}
     values |= {"train_loss": sum(series["loss"]) / meter.steps} | {f"train_{name}": v for name, v in counted.items()}
-    values |= optimizer.figures()
+    values |= optimizer.figures
     with sparse_version(trainee.net, optimizer):
         yield from _judge(spec, trainee, splits, meter, values)
         values |= {"weight_sparsity": weight_sparsity(trainee.net), "channel_sparsity": channel_sparsity(trainee.net)}

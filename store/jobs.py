@@ -269,6 +269,18 @@ def counts(session: Session, chosen: Filter) -> dict[str, int]:
     return dict(session.execute(rows.group_by(Job.state)).tuples())
 
 
+def some(session: Session, job_ids: Sequence[uuid.UUID]) -> list[Row[Any]]:
+    """Those jobs, with the names of their project and owner, newest first."""
+    rows = select(Job, Project.name.label("project"), User.name.label("owner"))
+    rows = rows.join(Project, Project.id == Job.project_id).join(User, User.id == Job.owner_id)
+    return list(session.execute(rows.where(Job.id.in_(job_ids)).order_by(Job.created_at.desc(), Job.id.desc())))
+
+
+def projects(session: Session) -> list[str]:
+    """The names of all projects."""
+    return list(session.scalars(select(Project.name).order_by(Project.name)))
+
+
 def _conditions(chosen: Filter) -> list[Any]:
     found: list[Any] = [Job.state.in_(chosen.states)] if chosen.states else []
     if chosen.project:

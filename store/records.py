@@ -1,6 +1,7 @@
 """What a run leaves behind: checkpoints, epochs, series, results, checks, files. Written under the attempt's fence."""
 
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def epochs(session: Session, job_id: uuid.UUID) -> list[Epoch]:
     return list(session.scalars(select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch)))
 
 
+def one_epoch(session: Session, job_id: uuid.UUID, number: int | None) -> Epoch | None:
+    """An epoch of a job by its number; the newest without one."""
+    rows = select(Epoch).where(Epoch.job_id == job_id, *([Epoch.epoch == number] if number is not None else []))
+    return session.scalars(rows.order_by(Epoch.epoch.desc()).limit(1)).one_or_none()
+
+
 def series(session: Session, job_id: uuid.UUID, name: str, points: int) -> list[float]:
     """A step-by-step figure over the whole run, at the finest level that has no more than `points` values."""
     rows = select(Series.level, Series.values).where(Series.job_id == job_id, Series.name == name)
@@ -108,6 +115,15 @@ def series_names(session: Session, job_id: uuid.UUID) -> list[str]:
 def results(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
     """What each attack left, in the order of the specification."""
     return list(session.scalars(select(Result.body).where(Result.job_id == job_id).order_by(Result.position)))
+
+
+def scores(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
+    """What each attack left of several jobs, for lists: without the outcome of every image."""
+    rows = select(Result.job_id, Result.body.op("-")("survived")).where(Result.job_id.in_(job_ids))
+    found: dict[uuid.UUID, list[dict[str, Any]]] = {}
+    for job_id, body in session.execute(rows.order_by(Result.job_id, Result.position)):
+        found.setdefault(job_id, []).append(body)
+    return found
 
 
 def checks(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ random generators as they were.
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.device import kept_rng
 from core.family import Plugin
+from core.modes import kept_modes
 from core.threat import Radius, Threat
 
 Keep = Literal["best", "last"]
@@ -23,6 +24,9 @@ Keep = Literal["best", "last"]
 
 class Attack(Plugin):
     """An adversary that moves images within a ball so that the network errs. Members give `steps`."""
+
+    black_box: ClassVar[bool] = False
+    """Whether it uses logits alone, and no gradient."""
 
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
     """The key of its results, unique in its list; by default the name and the number of steps."""
@@ -88,15 +92,13 @@ class Attack(Plugin):
 @contextmanager
 def untouched(net: nn.Module) -> Iterator[None]:
     """Afterwards every module's mode and every parameter's gradient are what they were before."""
-    modes = [(module, module.training) for module in net.modules()]
     gradients = [(p, p.grad, p.requires_grad) for p in net.parameters()]
     for p in net.parameters():
         p.grad = None
     try:
-        yield
+        with kept_modes(net):
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for p, gradient, required in gradients:
             p.grad = gradient
             p.requires_grad_(required)

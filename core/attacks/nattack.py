@@ -30,6 +30,8 @@ CHUNK = 512
 class NAttack(Attack):
     """NAttack (Li et al. 2019, arXiv 1905.00441): evolution strategies on the mean of a Gaussian; uses logits alone."""
 
+    black_box = True
+
     name: Literal["nattack"] = "nattack"
     population: Annotated[int, Field(ge=2, le=10_000)] = 300
     """Candidates an iteration."""

@@ -39,7 +39,7 @@ class Torchattacks(Attack):
             raise ValueError(f"torchattacks has no attack {self.attack!r}; it has {', '.join(sorted(CLASSES))}")
         unknown = self.settings.keys() - self._accepted() | self.settings.keys() & {"eps", "model"}
         if unknown:
-            accepted = ", ".join(sorted(self._accepted() - {"eps", "model"}))
+            accepted = ", ".join(sorted(self._accepted() - {"eps", "model"})) or "nothing else"
             raise ValueError(f"{self.attack} does not take {', '.join(sorted(unknown))}; it takes {accepted}")
         return self
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.blueprint import Blueprint
 from core.errors import ExportChanged
 from core.family import Plugin
+from core.modes import evaluating
 from core.noise import reseed, silent, stochastic_layers
 
 
@@ -62,12 +63,9 @@ def difference(one: nn.Module, other: nn.Module, x: Tensor) -> Difference:
     """Compare two networks of the same classes in evaluation mode on images (B, C, H, W); modes are left as found."""
 
     def logits(net: nn.Module) -> Tensor:
-        training = net.training
         reseed(net, "difference")
-        try:
-            return torch.as_tensor(net.eval()(x))
-        finally:
-            net.train(training)
+        with evaluating(net):
+            return torch.as_tensor(net(x))
 
     def apart(call: Callable[[nn.Module], Tensor]) -> tuple[float, int]:
         a, b = call(one), call(other)

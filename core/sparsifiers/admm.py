@@ -16,7 +16,7 @@ implementation behind the thesis's Table 4.7 does none of these (see docs/refere
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from core import proximal
@@ -31,7 +31,7 @@ AXES = {
     "channel": proximal.INPUT_CHANNELS,
 }
 Share = Annotated[float, Field(ge=0, le=1)]
-Shares = Annotated[tuple[Share, Share, Share], Strict(False)]  # JSON has lists, not tuples
+Shares = Annotated[tuple[Share, Share, Share], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
 
 class Alternating(SparseOptimizer):
@@ -66,16 +66,13 @@ class Alternating(SparseOptimizer):
         for p, state in self.chosen():
             state["Z"] = self.settings.project(p + state["U"])
             state["U"] = (state["U"] + p - state["Z"]) / self.settings.rho_growth
+        gap = sum(float((p - state["Z"]).square().sum()) for p, state in self.chosen())
+        size = sum(float(p.square().sum()) for p, _ in self.chosen())
+        self.figures["gap"] = (gap / size) ** 0.5 if size else 0.0  # the primal residual, ||W - Z|| / ||W||
 
     def sparse(self, p: nn.Parameter) -> Tensor:
         """Proj(W)."""
         return self.settings.project(p.data) if p in self.state else p.data
-
-    def figures(self) -> dict[str, float]:
-        """gap: ||W - Z|| / ||W||, the primal residual."""
-        gap = sum(float((p - state["Z"]).square().sum()) for p, state in self.chosen())
-        size = sum(float(p.square().sum()) for p, _ in self.chosen())
-        return {"gap": (gap / size) ** 0.5 if size else 0.0}
 
 
 class Masked(SparseOptimizer):

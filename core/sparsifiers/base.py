@@ -7,7 +7,7 @@ to know nothing about the method, and the training loop has no `if sparsifier ==
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,10 @@ class SparseOptimizer(torch.optim.Optimizer):
     def __init__(self, base: torch.optim.Optimizer, steps_per_epoch: int, epochs: int) -> None:
         super().__init__(base.param_groups, base.defaults)
         self.base, self.steps_per_epoch, self.epochs, self.steps = base, steps_per_epoch, epochs, 0
-        self.param_groups = (
-            base.param_groups
-        )  # one list for both: a schedule that sets lr reaches the wrapped optimiser
+        self.figures: dict[str, float] = {}
+        """What the method has to say about itself, noted at the end of each epoch."""
+        # One list for both, so that a schedule that sets lr reaches the wrapped optimiser.
+        self.param_groups = base.param_groups
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """One step of the method; returns the loss."""
@@ -74,10 +75,6 @@ class SparseOptimizer(torch.optim.Optimizer):
         for p in self.parameters():
             p.copy_(self.sparse(p))
 
-    def figures(self) -> dict[str, float]:
-        """What the method has to say about itself at the end of an epoch, by name."""
-        return {}
-
     def parameters(self) -> Iterator[nn.Parameter]:
         """All parameters, in order."""
         for group in self.param_groups:
@@ -90,7 +87,7 @@ class SparseOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Everything a restart needs: the wrapped optimiser's state, the method's by number of parameter, the step."""
         own = {str(i): dict(self.state[p]) for i, p in enumerate(self.parameters()) if p in self.state}
-        return {"base": self.base.state_dict(), "own": own, "steps": self.steps}
+        return {"base": self.base.state_dict(), "own": own, "steps": self.steps, "figures": self.figures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave. Unlike torch's, it keeps the type of every tensor: masks stay boolean."""
@@ -102,7 +99,7 @@ class SparseOptimizer(torch.optim.Optimizer):
             self.state[p] = {
                 key: value.to(p.device, copy=True) if isinstance(value, Tensor) else value for key, value in own.items()
             }
-        self.steps = cast(int, state["steps"])
+        self.steps, self.figures = state["steps"], state["figures"]
 
 
 class Sparsifier(Plugin):

@@ -42,7 +42,7 @@ class Splitting(SparseOptimizer):
         replace: Replace,
     ) -> None:
         super().__init__(base, steps_per_epoch, epochs)
-        self.prox, self.beta, self.pull, self.replace, self.gap = prox, beta, pull, replace, 0.0
+        self.prox, self.beta, self.pull, self.replace = prox, beta, pull, replace
         for p in split:
             self.state[p]["u"] = prox(p.data)
 
@@ -66,17 +66,13 @@ class Splitting(SparseOptimizer):
         pairs = [(p, state["u"]) for p, state in self.chosen()]
         gap = sum(float((p - u).square().sum()) for p, u in pairs)
         size = sum(float(p.square().sum()) for p, _ in pairs)
-        self.gap = (gap / size) ** 0.5 if size else 0.0
+        self.figures["gap"] = (gap / size) ** 0.5 if size else 0.0  # ||w - u|| / ||w||
         if self.replace == "epoch_end":
             self.finalize()
 
     def sparse(self, p: nn.Parameter) -> Tensor:
         """u."""
         return self.state[p]["u"] if p in self.state else p.data
-
-    def figures(self) -> dict[str, float]:
-        """gap: ||w - u|| / ||w|| over all split weights, as it was before the last replacement."""
-        return {"gap": self.gap}
 
 
 class Rvsm(Sparsifier):

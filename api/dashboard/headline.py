@@ -1,0 +1,67 @@
+"""The numbers by which a job is known: robust and clean accuracy, each with its protocol, its interval and its images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.dashboard import titles
+from core.accuracy import wilson
+
+ITERATED = ("ifgsm", "pgd")
+"""The attacks whose accuracy stands for robustness, where a job has one of them."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of images that a network gets right, with what it takes to read it."""
+
+    share: float
+    low: float
+    high: float
+    images: int
+    protocol: str
+    """`paper` on test images; `validation` before those are attacked."""
+    label: str
+    """Under what: IFGSM-20, no attack."""
+
+    @property
+    def provisional(self) -> bool:
+        """Whether a figure of the test set is still to come."""
+        return self.protocol == "validation"
+
+
+def robust(results: Sequence[dict[str, Any]], last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:
+    """The lowest accuracy under IFGSM or PGD; under any attack on the most images, where a job asks for neither."""
+    asked = {attack["name"] for attack in spec["evaluate"]["paper"]["attacks"]}
+    attacked = [one for one in results if one["attack"]]
+    iterated = [one for one in attacked if one["attack"]["name"] in ITERATED]
+    if asked.isdisjoint(ITERATED) and attacked:
+        most = max(one["images"] for one in attacked)
+        iterated = [one for one in attacked if one["images"] == most]
+    if iterated:
+        return judged(min(iterated, key=lambda one: float(one["accuracy"])))
+    select = spec["train"]["select"] or {"metric": "clean"}
+    return None if select["metric"] == "clean" else validated(select["metric"], last, spec)
+
+
+def clean(results: Sequence[dict[str, Any]], last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:
+    """The accuracy without an attack."""
+    found = [one for one in results if not one["attack"]]
+    return judged(found[0]) if found else validated("clean", last, spec)
+
+
+def judged(body: dict[str, Any]) -> Accuracy:
+    """The accuracy in a result."""
+    return Accuracy(body["accuracy"], body["low"], body["high"], body["images"], body["protocol"], titles.stepped(body))
+
+
+def validated(metric: str, last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:
+    """The newest accuracy on the validation split, if there is one. Its interval is that of one noise draw."""
+    share = last.get(f"validation_{metric}")
+    if share is None:
+        return None
+    select = spec["train"]["select"] or {}
+    images = min(spec["dataset"]["validation"], select.get("images") or spec["dataset"]["validation"])
+    label = "no attack" if metric == "clean" else titles.metric(metric)
+    low, high = wilson(round(share * images), images)
+    return Accuracy(share, low, high, images, "validation", label)

@@ -1,0 +1,139 @@
+"""What the parts of the job page are drawn from: each reads only the rows it needs, once, so that a part can come alone."""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.dashboard import headline, jobpage, lines, listing, specfile
+from api.dependencies import Caller
+from store import feed, jobs, records
+from store.tables import ENDED, Epoch, Job
+
+PARTS = ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "log", "files")
+LOG_LINES = 500
+
+
+class Sheet:
+    """A job for its page. Each of PARTS is a method that gives its template's values."""
+
+    def __init__(self, session: Session, job: Job, who: Caller, epoch: int | None = None) -> None:
+        self.session, self.job, self.who, self.epoch = session, job, who, epoch
+        self.now = datetime.now(UTC)
+
+    def part(self, name: str) -> dict[str, Any]:
+        """The values of one part; `oob` asks its template for what it changes elsewhere on the page."""
+        values: dict[str, Any] = getattr(self, name)()
+        return self.common() | values | {"oob": True}
+
+    def all(self) -> dict[str, Any]:
+        """The values of the whole page."""
+        found = self.common() | {"oob": False, "series": records.series_names(self.session, self.job.id)}
+        for name in PARTS:
+            found |= getattr(self, name)()
+        return found | self.reproduce()
+
+    def common(self) -> dict[str, Any]:
+        """What every part may name."""
+        return {"job": self.job, "now": self.now, "ended": self.job.state in ENDED}
+
+    # ---- rows, each read once
+
+    @cached_property
+    def results(self) -> list[dict[str, Any]]:
+        """What each attack left."""
+        return records.scores(self.session, [self.job.id]).get(self.job.id, [])
+
+    @cached_property
+    def checked(self) -> list[dict[str, Any]]:
+        """What the audit found."""
+        return records.checks(self.session, self.job.id)
+
+    @cached_property
+    def described(self) -> Epoch | None:
+        """The epoch whose network the headline describes."""
+        return records.one_epoch(self.session, self.job.id, jobpage.shown_epoch(self.job))
+
+    # ---- the parts
+
+    def header(self) -> dict[str, Any]:
+        """State, badge, the command, the button."""
+        project, owner = jobs.names(self.session, self.job)
+        alone = len(jobs.numbered(self.session, None, self.job.number)) == 1
+        mine = self.job.owner_id == self.who.id or self.who.at_least("maintainer")
+        return {
+            "project": project,
+            "owner": owner,
+            "about": jobpage.about(self.job),
+            "called": self.job.number if alone else self.job.id,
+            "may_cancel": self.job.state not in ENDED and mine and self.who.at_least("member"),
+            "checked": len(self.checked),
+        }
+
+    def phases(self) -> dict[str, Any]:
+        """The strip, the times, and why the job is not running."""
+        running = listing.seconds(self.job, self.job.ended_at or self.now)
+        return {"phases": jobpage.phases(self.job), "running_for": running, "eta": self.job.progress.get("eta")}
+
+    def heads(self) -> dict[str, Any]:
+        """The headline numbers."""
+        last, spec = self.job.last, self.job.spec
+        return {
+            "robust": headline.robust(self.results, last, spec),
+            "clean": headline.clean(self.results, last, spec),
+            "sizes": jobpage.sizes(self.job, self.described),
+            "overfit": jobpage.overfit(self.job),
+        }
+
+    def spec(self) -> dict[str, Any]:
+        """The specification in short, and where it ran."""
+        tried = jobs.attempts(self.session, self.job.id)
+        return {
+            "short": jobpage.short(self.job.spec),
+            "attempts": tried,
+            "tries": jobpage.tries(tried),
+            "used": jobpage.used(tried, self.now),
+        }
+
+    def group(self) -> dict[str, Any]:
+        """The seeds of the submission."""
+        members = jobs.group(self.session, self.job.group_id)
+        scored = records.scores(self.session, [job.id for job in members])
+        return {"group": listing.Group(tuple(listing.line((job, "", ""), scored) for job in members))}
+
+    def attacks(self) -> dict[str, Any]:
+        """The attack table."""
+        rows = jobpage.attacks(self.results)
+        asked = len(self.job.spec["evaluate"]["paper"]["attacks"]) + 1
+        return {"attacks": rows, "axis": jobpage.scale([row.accuracy for row in rows]), "asked": asked}
+
+    def audit(self) -> dict[str, Any]:
+        """The checks."""
+        verdict = jobpage.verdict(self.checked, self.job.trust)
+        return {
+            "checks": jobpage.checks(self.checked),
+            "verdict": verdict,
+            "asked_audit": self.job.spec["evaluate"]["audit"],
+        }
+
+    def layers(self) -> dict[str, Any]:
+        """The living channels of each layer, at the epoch asked for or the one described."""
+        asked = self.epoch if self.epoch is not None else jobpage.shown_epoch(self.job)
+        newest = int(self.job.last.get("epoch") or 0)
+        found = records.one_epoch(self.session, self.job.id, asked)
+        return {"layered": found, "newest": newest, "asked_epoch": self.epoch}
+
+    def log(self) -> dict[str, Any]:
+        """The newest events as lines."""
+        after = max(0, self.job.last_seq - LOG_LINES)
+        return {"log": lines.lines(feed.read(self.session, self.job.id, after, LOG_LINES)), "unseen": after}
+
+    def files(self) -> dict[str, Any]:
+        """The artifacts."""
+        return {"files": records.files(self.session, self.job.id)}
+
+    def reproduce(self) -> dict[str, Any]:
+        """The specification as a file."""
+        machine = next((one.machine for one in reversed(jobs.attempts(self.session, self.job.id)) if one.machine), {})
+        return {"yaml": specfile.as_yaml(self.job.spec), "machine": machine}

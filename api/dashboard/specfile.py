@@ -1,0 +1,24 @@
+"""A resolved specification as the file that would be submitted again."""
+
+from typing import Any
+
+import yaml
+
+FIRST = ("version", "kind", "name", "project", "seed", "dataset", "threat", "model", "objective", "sparsifier")
+LATER = ("train", "evaluate", "compact", "export", "resources")
+
+
+def as_yaml(spec: dict[str, Any]) -> str:
+    """The specification in the order in which people write it."""
+    order = [key for key in (*FIRST, *LATER) if key in spec] + [key for key in spec if key not in FIRST + LATER]
+    ordered = {key: _name_first(spec[key]) for key in order}
+    return str(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _name_first(value: Any) -> Any:
+    """The database keeps no order of keys; a plug-in's name belongs before its settings."""
+    if isinstance(value, list):
+        return [_name_first(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _name_first(value[key]) for key in sorted(value, key=lambda key: key != "name")}

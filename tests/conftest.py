@@ -1,0 +1,128 @@
+"""What the tests share: which of them run, a migrated Postgres and a Valkey, the api, the whole service, a browser."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+import migrations
+from local.postgres import Postgres
+from local.stack import Stack
+from local.valkey import Valkey
+from sparring.client import Client
+from store import tokens
+from store.database import Base, transaction
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REQUIRED = os.environ.get("SPARRING_REQUIRE_BROWSER") == "1"
+left_out: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without Chromium the browser tests are left out, and the end of the run says how many."""
+    if CHROMIUM:
+        return
+    kept = [item for item in items if "browser" not in item.keywords]
+    left_out.extend(item.nodeid for item in items if "browser" in item.keywords)
+    config.hook.pytest_deselected(items=[item for item in items if "browser" in item.keywords])
+    items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what was left out."""
+    if left_out:
+        terminalreporter.write_line(f"{len(left_out)} browser tests not run: install chromium", red=REQUIRED)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where a browser is required, its absence is a failure."""
+    if left_out and REQUIRED:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Postgres, migrated, and Valkey, in the settings of this process."""
+    home = tmp_path_factory.mktemp("servers")
+    with Postgres(home / "postgres") as postgres, Valkey(home / "valkey") as valkey:
+        found = {"DATABASE_URL": postgres.url, "BROKER_URL": valkey.broker_url, "LEASE_SECONDS": "3"}
+        found |= {folder.upper(): str(home / folder) for folder in ("files", "data", "work")}
+        environment = {f"SPARRING_{name}": value for name, value in found.items()}
+        os.environ.update(environment)
+        migrations.upgrade(postgres.url)
+        yield environment
+        for name in environment:
+            del os.environ[name]
+
+
+@pytest.fixture
+def database(servers: dict[str, str]) -> Iterator[Session]:
+    """An empty database, and a transaction in it that is committed at the end."""
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with transaction() as session:
+        session.execute(text(f"TRUNCATE {tables} CASCADE"))
+    with transaction() as session:
+        yield session
+
+
+@pytest.fixture
+def token(database: Session) -> str:
+    """The token of an administrator."""
+    made = tokens.issue(database, tokens.user_named(database, "ada", "admin"), "tests")
+    database.commit()
+    return made
+
+
+@pytest.fixture
+def api(token: str) -> Iterator[Any]:
+    """A client of the api in this process, as the administrator; the reaper runs."""
+    from starlette.testclient import TestClient
+
+    from api.app import app
+
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The whole service: real processes, short leases. Has `url`, `token` and `client`."""
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SPARRING_")}
+    settings = {"SPARRING_LEASE_SECONDS": "3", "SPARRING_HEARTBEAT_SECONDS": "0.5", "SPARRING_GRACE_SECONDS": "15"}
+    stack = Stack(tmp_path_factory.mktemp("service"), 0, lambda _: None, **settings)
+    stack.start()
+    os.environ.update(kept)
+    stack.client = Client(stack.url, stack.token)  # type: ignore[attr-defined]
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test has."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).parent.parent

@@ -1,0 +1,141 @@
+"""What the base guarantees of every attack, and what every attack must reach."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from contracts.conftest import TwoClasses, of
+from core.ascent import LOSSES, cross_entropy
+from core.attacks.base import Attack
+from core.device import generator
+from core.threat import Threat
+
+ATTACKS = of("attacks")
+GRADIENT = [case for case in ATTACKS if not case.values[0].black_box]
+EPS = Fraction(8, 255)
+
+
+def attacked(attack: Attack, net: nn.Module, x: Tensor, y: Tensor, eps: Fraction = EPS, seed: int = 0) -> Tensor:
+    return attack.within(Threat(eps=eps)).perturb(net, x, y, generator("cpu", seed))
+
+
+def patient(attack: Attack) -> Attack:
+    """The attack with steps enough to cross the ball."""
+    if "steps" in type(attack).model_fields:
+        return attack.model_copy(update={"steps": 20})
+    if "settings" in type(attack).model_fields:
+        return attack.model_copy(update={"settings": {"steps": 40}})
+    return attack
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_at_radius_zero_the_image_comes_back(attack: Attack, small: nn.Module, images) -> None:
+    x, y = images
+    assert torch.equal(attacked(attack, small, x, y, Fraction(0)), x)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_result_is_in_the_ball_and_in_the_box(attack: Attack, small: nn.Module, images) -> None:
+    x, y = images
+    moved = attacked(attack, small, x, y)
+    assert (moved - x).abs().max() <= float(EPS) + 1e-7
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    assert (moved != x).any()
+
+
+@pytest.mark.parametrize("attack", GRADIENT)
+def test_on_a_linear_network_the_optimum_is_hit_exactly(attack: Attack) -> None:
+    net = TwoClasses()
+    x, y = torch.rand(6, 3, 4, 4) * 0.8 + 0.1, torch.tensor([0, 1, 0, 1, 0, 1])
+    uphill = (net.linear.weight[1 - y] - net.linear.weight[y]).sign().view_as(x)
+    moved = attacked(patient(attack), net, x, y)
+    torch.testing.assert_close(moved, x + float(EPS) * uphill.detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_same_seed_gives_the_same_images(attack: Attack, small: nn.Module, images) -> None:
+    x, y = images
+    assert torch.equal(attacked(attack, small, x, y, seed=5), attacked(attack, small, x, y, seed=5))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_network_is_left_as_found(attack: Attack, small: nn.Module, images) -> None:
+    x, y = images
+    small(x).sum().backward()
+    small[0].bias.requires_grad_(False)
+    state = {name: value.clone() for name, value in small.state_dict().items()}
+    modes = [module.training for module in small.modules()]
+    gradients = [p.grad.clone() if p.grad is not None else None for p in small.parameters()]
+    small.eval()
+    modes = [module.training for module in small.modules()]
+    attacked(attack, small, x, y)
+    assert [module.training for module in small.modules()] == modes
+    for p, gradient in zip(small.parameters(), gradients, strict=True):
+        assert (p.grad is None and gradient is None) or torch.equal(p.grad, gradient)
+    assert not small[0].bias.requires_grad
+    assert all(torch.equal(value, state[name]) for name, value in small.state_dict().items())
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_network_partly_in_training_stays_so(attack: Attack, small: nn.Module, images) -> None:
+    modes = [module.training for module in small.modules()]
+    attacked(attack, small, *images)
+    assert [module.training for module in small.modules()] == modes
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_global_generator_is_left_as_found(attack: Attack, small: nn.Module, images) -> None:
+    torch.manual_seed(9)
+    expected = torch.rand(4)
+    torch.manual_seed(9)
+    attacked(attack, small, *images)
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize("attack", [case for case in GRADIENT if case.id not in ("fgsm", "torchattacks")])
+def test_no_image_ends_worse_than_it_began(attack: Attack, small: nn.Module, images) -> None:
+    x, y = images
+    small.eval()
+    attack = attack.model_copy(
+        update={"step": Fraction(8, 255)}
+    )  # steps as long as the ball: the last iterate can be bad
+    moved = attacked(attack, small, x, y)
+    loss = getattr(attack, "ascends", "ce")
+    before, after = (LOSSES[loss](small(images), y).detach() for images in (x, moved))
+    fooled_before, fooled_after = (small(images).argmax(1) != y for images in (x, moved))
+    assert (fooled_after >= fooled_before).all()
+    assert (after >= before - 1e-6)[fooled_before == fooled_after].all()
+
+
+@pytest.mark.parametrize("attack", GRADIENT)
+def test_pixels_at_the_edge_of_the_box_can_move(attack: Attack) -> None:
+    net = TwoClasses()
+    x, y = torch.zeros(2, 3, 4, 4), torch.tensor([0, 1])
+    moved = attacked(patient(attack), net, x, y)
+    uphill = (net.linear.weight[1 - y] - net.linear.weight[y]).view_as(x) > 0
+    torch.testing.assert_close(moved[uphill], torch.full_like(moved[uphill], float(EPS)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_log_softmax_head_is_attacked_like_any_other(attack: Attack) -> None:
+    net = nn.Sequential(TwoClasses(), nn.LogSoftmax(1))
+    x, y = torch.rand(6, 3, 4, 4) * 0.8 + 0.1, torch.tensor([0, 1, 0, 1, 0, 1])
+    moved = attacked(patient(attack), net, x, y, Fraction(1, 10))
+    right = net(x).argmax(1) == y  # an attack may leave alone what is wrong already
+    assert right.any()
+    assert (cross_entropy(net(moved), y) > cross_entropy(net(x), y))[right].all()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_it_yields_as_often_as_it_says(attack: Attack, small: nn.Module, images) -> None:
+    attack = attack.within(Threat(eps=EPS))
+    seen = sum(1 for _ in attack.search(small, *images, generator("cpu", 0)))
+    assert seen == attack.turns(len(images[1]))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_its_cost_is_stated(attack: Attack) -> None:
+    assert attack.within(Threat(eps=EPS)).passes > 0

@@ -1,0 +1,54 @@
+"""What every exporter must do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from contracts.conftest import of
+from contracts.test_models import pruned, shape
+from core.blueprint import Blueprint
+from core.errors import ExportChanged
+from core.exporters.base import Exporter, difference
+from core.family import members
+
+EXPORTERS = of("exporters")
+MODEL_CASES = of("models")
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("model", MODEL_CASES)
+def test_the_file_computes_what_the_network_computes(exporter: Exporter, model, tmp_path: Path) -> None:
+    net = pruned(model)
+    blueprint = Blueprint(model=model, num_classes=10, channels=shape(model)[0])
+    x = torch.rand(8, *shape(model))
+    path, worst = exporter.export(net, blueprint, x, tmp_path / "model")
+    assert path.is_file()
+    assert worst <= exporter.tolerance
+    found = difference(net, exporter.read(path), x)
+    assert max(found.logits, found.noisy or 0.0) <= exporter.tolerance
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_file_that_computes_something_else_is_refused(exporter: Exporter, tmp_path: Path, monkeypatch) -> None:
+    model = members("core.models")["resnet"](depth=8)
+    net, blueprint = pruned(model), Blueprint(model=model, num_classes=10, channels=3)
+    read = type(exporter).read
+
+    def tampered(self: Exporter, path: Path) -> nn.Module:
+        net = read(self, path)
+        with torch.no_grad():
+            net.get_parameter("fc.bias").add_(0.01)
+        return net
+
+    monkeypatch.setattr(type(exporter), "read", tampered)
+    with pytest.raises(ExportChanged, match="a logit differs by 0.01"):
+        exporter.export(net, blueprint, torch.rand(4, 3, 32, 32), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_difference_of_two_networks_leaves_their_modes(small: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    modes = [module.training for module in small.modules()]
+    difference(small, small, images[0])
+    assert [module.training for module in small.modules()] == modes

@@ -1,0 +1,73 @@
+"""Every member of every family documents itself, cites its source, and has a cheap example."""
+
+import inspect
+import re
+import sys
+
+import pytest
+
+from core.family import Plugin, members
+
+FAMILIES = ("datasets", "models", "objectives", "sparsifiers", "attacks", "exporters")
+EVERY = [
+    pytest.param(name, member, id=f"{family}.{name}")
+    for family in FAMILIES
+    for name, member in members(f"core.{family}").items()
+]
+SOURCE = re.compile(r"arXiv \d{4}\.\d{4,5}|\d{4}|thesis|huggingface|torchattacks|pytorch", re.IGNORECASE)
+NO_SOURCE = {"dense", "natural", "compact"}
+"""Members that are nobody's method."""
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_a_member_is_named_after_its_file(name: str, member: type[Plugin]) -> None:
+    assert member.__module__.rpartition(".")[2] == name == member.model_fields["name"].default
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_a_member_and_its_module_say_what_they_are(name: str, member: type[Plugin]) -> None:
+    assert len(inspect.getdoc(member) or "") > 20
+    assert len(inspect.getdoc(sys.modules[member.__module__]) or "") > 60 or name in NO_SOURCE
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_a_member_cites_its_source(name: str, member: type[Plugin]) -> None:
+    text = (inspect.getdoc(sys.modules[member.__module__]) or "") + (inspect.getdoc(member) or "")
+    assert SOURCE.search(text) or name in NO_SOURCE
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_every_setting_describes_itself(name: str, member: type[Plugin]) -> None:
+    silent = [key for key, field in member.model_fields.items() if not field.description and key != "name"]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_the_example_is_valid_and_survives_json(name: str, member: type[Plugin]) -> None:
+    made = member.model_validate(member.example())
+    assert member.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_an_unknown_setting_is_refused(name: str, member: type[Plugin]) -> None:
+    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+        member.model_validate({**member.example(), "colour": "red"})
+
+
+def test_a_module_without_its_plug_in_is_a_mistake(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "toys"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "ball.py").write_text("from core.family import Plugin\nclass Cube(Plugin):\n    name: str = 'cube'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(LookupError, match="toys.ball holds no plug-in named 'ball'"):
+        members("toys")
+
+
+def test_a_new_file_is_a_new_member(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "games"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "chess.py").write_text("from core.family import Plugin\nclass Chess(Plugin):\n    name: str = 'chess'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(members("games")) == ["chess"]

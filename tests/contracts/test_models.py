@@ -1,0 +1,125 @@
+"""What every network must do."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from contracts.conftest import of
+from core import proximal
+from core.blueprint import Blueprint
+from core.channels import alive, convolutions, remove
+from core.models.base import Model, parameters
+from core.noise import reseed, silent, stochastic_layers
+
+MODELS = of("models")
+PUBLISHED = [
+    ("resnet", {"depth": 20}, 3, 272_282),
+    ("resnet", {"depth": 32}, 3, 466_714),
+    ("resnet", {"depth": 38}, 3, 563_930),
+    ("resnet", {"depth": 44}, 3, 661_146),
+    ("resnet", {"depth": 110}, 3, 1_730_522),
+    ("enresnet", {"members": 2}, 3, 544_564),
+    ("enresnet", {"members": 5}, 3, 1_361_410),
+    ("lenet5", {"widths": "6-16-120-84"}, 1, 61_706),
+    ("lenet5", {"widths": "20-50-500"}, 1, 431_080),
+]
+
+
+def shape(model: Model) -> tuple[int, int, int]:
+    return model.images[0] if model.images else (3, 32, 32)
+
+
+def pruned(model: Model, share: float = 0.4) -> nn.Module:
+    """A network with moved batch norms, and dead input channels in every convolution that has several."""
+    channels, height, width = shape(model)
+    net = model.create(10, channels, 1)
+    reseed(net, "warm")
+    for _ in range(3):
+        net(torch.rand(8, channels, height, width))
+    with torch.no_grad():
+        for w in convolutions(net):
+            w.copy_(proximal.keep_largest(w, share if w.shape[1] > 1 else 0, proximal.INPUT_CHANNELS))
+    return net.eval()
+
+
+@pytest.mark.parametrize(("name", "settings", "channels", "published"), PUBLISHED)
+def test_published_parameter_counts_hold(name: str, settings: dict, channels: int, published: int) -> None:
+    from core.family import members
+
+    with torch.device("meta"):
+        assert parameters(members("core.models")[name](**settings).build(10, channels)) == published
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_pixels_in_and_logits_out(model: Model) -> None:
+    net = model.create(7, shape(model)[0], 0)
+    reseed(net, 0)
+    assert net(torch.rand(2, *shape(model))).shape == (2, 7)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_weights_depend_on_the_seed_alone(model: Model) -> None:
+    torch.manual_seed(1)
+    one = model.create(10, shape(model)[0], 5).state_dict()
+    torch.manual_seed(2)
+    expected = torch.rand(1)
+    torch.manual_seed(2)
+    other = model.create(10, shape(model)[0], 5).state_dict()
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    third = model.create(10, shape(model)[0], 6).state_dict()
+    assert any(not torch.equal(one[key], third[key]) for key in one)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_removing_dead_channels_changes_no_logit(model: Model) -> None:
+    net = pruned(model)
+    keep = alive(net, model.ties())
+    small = remove(copy.deepcopy(net), model.ties(), keep)
+    x = torch.rand(16, *shape(model))
+    with silent(net), silent(small):
+        torch.testing.assert_close(small(x), net(x), rtol=0, atol=1e-5)
+    for seed in range(3):
+        reseed(net, seed)
+        reseed(small, seed)
+        torch.testing.assert_close(small(x), net(x), rtol=0, atol=1e-5)
+    assert parameters(small) < parameters(net)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_compact_network_is_built_again_from_its_blueprint(model: Model) -> None:
+    net = pruned(model)
+    keep = alive(net, model.ties())
+    small = remove(net, model.ties(), keep)
+    blueprint = Blueprint(model=model, num_classes=10, channels=shape(model)[0], keep=keep)
+    again = Blueprint.model_validate_json(blueprint.model_dump_json()).build(seed=99).eval()
+    again.load_state_dict(small.state_dict())
+    x = torch.rand(4, *shape(model))
+    reseed(small, 1)
+    reseed(again, 1)
+    assert torch.equal(again(x), small(x))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_only_random_networks_are_random(model: Model) -> None:
+    net = model.create(10, shape(model)[0], 0).eval()
+    x = torch.rand(4, *shape(model))
+    outputs = []
+    for seed in (1, 2):
+        reseed(net, seed)
+        outputs.append(net(x))
+    assert torch.equal(*outputs) == (not stochastic_layers(net))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_with_one_dead_layer_keeps_a_legal_shape(model: Model) -> None:
+    net = pruned(model)
+    last = convolutions(net)[-1]
+    with torch.no_grad():
+        last.zero_()
+    small = remove(copy.deepcopy(net), model.ties(), alive(net, model.ties()))
+    x = torch.rand(4, *shape(model))
+    with silent(net), silent(small):
+        torch.testing.assert_close(small(x), net(x), rtol=0, atol=1e-5)

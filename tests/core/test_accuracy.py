@@ -1,0 +1,102 @@
+"""Judging: fixed batches, noise that is never used twice, and Wilson's interval."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.accuracy import Trial, wilson
+from core.attacks.nattack import NAttack
+from core.attacks.pgd import Pgd
+from core.datasets.base import Split
+from core.noise import Stochastic
+from core.threat import Threat
+
+
+class Remembers(Stochastic):
+    """Adds noise and remembers what it drew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = self.draw(x)
+        self.drawn += list(noise.flatten(1))
+        return x + 0.1 * noise
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.noise = Remembers()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.noise(x).flatten(1))
+
+
+@pytest.fixture
+def split() -> Split:
+    stream = torch.Generator().manual_seed(0)
+    return Split(
+        torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8, generator=stream),
+        torch.randint(3, (10,), generator=stream),
+    )
+
+
+def run(trial: Trial) -> Trial:
+    shares = list(trial)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    return trial
+
+
+@pytest.mark.parametrize(
+    "attack", [Pgd(steps=3), NAttack(population=4, iterations=3, checks=2)], ids=["pgd", "nattack"]
+)
+def test_the_judge_never_sees_noise_that_the_attack_saw(attack, split: Split) -> None:
+    net, judged_from = Noisy(), []
+    trial = Trial(net, split, attack.within(Threat()), 4, ("test",), draws=3)
+    original = trial._judge
+
+    def judge(x: Tensor, y: Tensor, start: int) -> Tensor:
+        before = len(net.noise.drawn)
+        found = original(x, y, start)
+        judged_from.extend(range(before, len(net.noise.drawn)))
+        return found
+
+    trial._judge = judge
+    run(trial)
+    drawn = [noise.numpy().tobytes() for noise in net.noise.drawn]
+    assert len(set(drawn)) == len(drawn), "no draw is used twice, by attack or judge, in any batch"
+    assert len(judged_from) == 3 * len(split)
+
+
+def test_trials_of_different_names_share_no_noise(split: Split) -> None:
+    drawn = []
+    for key in ("one", "other"):
+        net = Noisy()
+        run(Trial(net, split, None, 4, (key,)))
+        drawn.append({noise.numpy().tobytes() for noise in net.noise.drawn})
+    assert not drawn[0] & drawn[1]
+
+
+def test_the_same_trial_gives_the_same_answer(split: Split) -> None:
+    one, other = (run(Trial(Noisy(), split, Pgd(steps=3).within(Threat()), 4, ("x",), 2)).right for _ in range(2))
+    assert torch.equal(one, other)
+    assert one.shape == (2, 10)
+
+
+def test_accuracy_averages_over_draws(split: Split) -> None:
+    trial = run(Trial(Noisy(), split, None, 4, ("x",), 5))
+    assert trial.accuracy == pytest.approx(trial.right.float().mean().item())
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (384, 1000, 0.3543, 0.4145)],
+)
+def test_wilson_intervals_are_those_of_the_tables(right: int, images: int, low: float, high: float) -> None:
+    found = wilson(right, images)
+    assert found == pytest.approx((low, high), abs=2e-4)

@@ -1,0 +1,225 @@
+"""Official formats, fixed splits, checked files, downloads with a checksum, and augmentation."""
+
+import gzip
+import hashlib
+import io
+import struct
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.datasets.base import Dataset, File, Source, random_crop
+from core.datasets.cifar10 import Cifar10
+from core.datasets.fashion_mnist import FashionMnist
+from core.datasets.fashion_mnist_sample import FashionMnistSample
+from core.datasets.mnist import Mnist, read_idx
+from core.device import generator
+from core.errors import DatasetUnavailable
+
+
+def idx(array: np.ndarray) -> bytes:
+    return (
+        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape) + array.astype(np.uint8).tobytes()
+    )
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def digits() -> dict[str, bytes]:
+    """Four IDX files in MNIST's form: 40 + 10 images."""
+    rng = np.random.default_rng(0)
+    files = {}
+    for split, n in (("train", 40), ("t10k", 10)):
+        files[f"{split}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (n, 28, 28)))
+        files[f"{split}-labels-idx1-ubyte"] = idx(np.arange(n) % 10)
+    return files
+
+
+@pytest.fixture
+def small_mnist(digits: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> type[Dataset]:
+    """MNIST with files of forty images."""
+    sources = tuple(
+        Source(f"https://example.invalid/mnist/{name}.gz", (File(f"MNIST/raw/{name}", sha(data)),))
+        for name, data in digits.items()
+    )
+    monkeypatch.setattr(Mnist, "sources", sources)
+    return Mnist
+
+
+@pytest.fixture
+def host() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """A web server and what it serves."""
+    served: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = served.get(self.path.rpartition("/")[2])
+            self.send_response(200 if data else 404)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/some/place", served
+    server.shutdown()
+    server.server_close()
+
+
+def put(root: Path, files: dict[str, bytes]) -> None:
+    (root / "MNIST/raw").mkdir(parents=True)
+    for name, data in files.items():
+        (root / "MNIST/raw" / name).write_bytes(data)
+
+
+def test_the_shipped_sample_is_class_balanced_and_needs_no_folder(tmp_path: Path) -> None:
+    splits = FashionMnistSample().load(tmp_path / "nowhere")
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [6000, 1000, 1000]
+    labels = torch.cat([splits.train.y, splits.validation.y])
+    assert labels.bincount().tolist() == [700] * 10
+    assert splits.test.y.bincount().tolist() == [100] * 10
+    assert splits.train.x.dtype == torch.uint8
+    assert splits.train.x.shape[1:] == (1, 28, 28)
+
+
+def test_the_sample_is_small(root: Path) -> None:
+    files = (root / "core/datasets/sample").glob("*.gz")
+    assert sum(path.stat().st_size for path in files) < 4_000_000
+
+
+def test_mnist_files_are_read(tmp_path: Path, digits, small_mnist) -> None:
+    put(tmp_path, digits)
+    splits = small_mnist(validation=8).load(tmp_path)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [32, 8, 10]
+    raw = np.frombuffer(digits["t10k-images-idx3-ubyte"], np.uint8, offset=16).reshape(10, 1, 28, 28)
+    assert np.array_equal(splits.test.x.numpy(), raw)
+    assert splits.test.y.tolist() == list(range(10))
+
+
+def test_gzipped_idx_files_are_read_too(tmp_path: Path) -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(idx(array)))
+    assert np.array_equal(read_idx(path).numpy(), array)
+
+
+def test_cifar10_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, names = np.random.default_rng(1), [file.path for file in Cifar10.sources[0].files]
+    rows = {name: rng.integers(0, 256, (4, 3073), dtype=np.uint8) for name in names}
+    for name, row in rows.items():
+        row[:, 0] %= 10
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(row.tobytes())
+    files = tuple(File(name, sha(row.tobytes())) for name, row in rows.items())
+    monkeypatch.setattr(Cifar10, "sources", (Source("https://example.invalid/cifar-10-binary.tar.gz", files),))
+    splits = Cifar10(validation=5).load(tmp_path)
+    assert len(splits.train) == 15
+    assert np.array_equal(splits.test.x.numpy(), rows[names[5]][:, 1:].reshape(4, 3, 32, 32))
+    assert splits.test.y.tolist() == rows[names[5]][:, 0].tolist()
+
+
+def test_the_split_is_the_same_for_every_seed_and_another_for_another_split_seed(tmp_path: Path) -> None:
+    one, same, other = (FashionMnistSample(split_seed=seed).load(tmp_path).validation for seed in (0, 0, 1))
+    assert torch.equal(one.x, same.x)
+    assert not torch.equal(one.x, other.x)
+
+
+def test_fewer_images_are_a_prefix_of_more(tmp_path: Path) -> None:
+    few, many = (FashionMnistSample(images=n).load(tmp_path).train for n in (10, 100))
+    assert torch.equal(few.x, many.x[:10])
+
+
+def test_a_missing_file_is_named_with_the_command_that_fetches_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetUnavailable, match="train-images-idx3-ubyte is missing.*sparring data fetch fashion_mnist"
+    ):
+        FashionMnist().load(tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, digits, small_mnist) -> None:
+    put(tmp_path, digits)
+    path = tmp_path / "MNIST/raw/train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DatasetUnavailable, match="train-labels-idx1-ubyte is damaged"):
+        small_mnist().load(tmp_path)
+
+
+def test_files_are_fetched_checked_and_not_fetched_again(tmp_path: Path, digits, small_mnist, host) -> None:
+    place, served = host
+    served.update({f"{name}.gz": gzip.compress(data) for name, data in digits.items()})
+    seen = list(small_mnist().fetch(tmp_path, place))
+    assert {name for name, _, _ in seen} == set(served)
+    assert all(done <= size for _, done, size in seen)
+    assert len(small_mnist(validation=8).load(tmp_path).train) == 32
+    served.clear()
+    assert list(small_mnist().fetch(tmp_path, place)) == []
+
+
+def test_an_archive_is_fetched_and_unpacked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host) -> None:
+    place, served = host
+    content = {file.path: bytes(range(9)) for file in Cifar10.sources[0].files}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in {**content, "../outside": b"no"}.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    served["cifar-10-binary.tar.gz"] = packed.getvalue()
+    files = tuple(File(name, sha(data)) for name, data in content.items())
+    monkeypatch.setattr(Cifar10, "sources", (Source(Cifar10.sources[0].url, files),))
+    list(Cifar10().fetch(tmp_path / "data", place))
+    Cifar10().check(tmp_path / "data")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path: Path, digits, small_mnist, host) -> None:
+    place, served = host
+    served.update({f"{name}.gz": gzip.compress(data + b"!") for name, data in digits.items()})
+    with pytest.raises(DatasetUnavailable, match="with a wrong SHA-256"):
+        list(small_mnist().fetch(tmp_path, place))
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_an_address_that_does_not_answer_is_a_clear_error(tmp_path: Path, small_mnist, host) -> None:
+    with pytest.raises(DatasetUnavailable, match="cannot be fetched.*--mirror"):
+        list(small_mnist().fetch(tmp_path, host[0]))
+
+
+def test_a_crop_shifts_by_up_to_four_and_fills_with_zeros() -> None:
+    x = torch.arange(1, 65, dtype=torch.uint8).view(1, 1, 8, 8).repeat(200, 1, 1, 1)
+    cropped = random_crop(x, generator("cpu", 0))
+    padded = torch.nn.functional.pad(x[0, 0], [4] * 4)
+    every = {padded[i : i + 8, j : j + 8].contiguous().numpy().tobytes() for i in range(9) for j in range(9)}
+    found = {image[0].contiguous().numpy().tobytes() for image in cropped}
+    assert found <= every
+    assert len(found) > 60
+
+
+def test_a_flip_mirrors_about_half_of_the_images(tmp_path: Path) -> None:
+    train = FashionMnistSample().load(tmp_path).train
+    indices = torch.arange(400)
+    x, _ = train.chosen(indices, "flip", generator("cpu", 1))
+    plain, _ = train.chosen(indices, "none", generator("cpu", 1))
+    mirrored = (x == plain.flip(3)).flatten(1).all(1)
+    same = (x == plain).flatten(1).all(1)
+    assert bool((mirrored | same).all())
+    assert 150 < int(mirrored.sum()) < 250
+
+
+def test_pixels_come_in_the_unit_interval_and_channels_last(tmp_path: Path) -> None:
+    x, y = FashionMnistSample().load(tmp_path).test.batch(0, 16)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert (x.min(), x.max()) == (0.0, 1.0)
+    assert y.shape == (16,)
