@@ -11,6 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from core.errors import DatasetUnavailable, InvalidSpec, Problem, SparringError
+from store.requests import KeyInFlight, KeyReused
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,14 @@ def install(app: FastAPI) -> None:
         status, code = STATUS.get(type(error), (500, "internal"))
         problems = error.problems if isinstance(error, InvalidSpec) else ()
         return document(request, status, code, str(error), problems)
+
+    @app.exception_handler(KeyReused)
+    def reused(request: Request, error: KeyReused) -> Response:
+        return document(request, 422, "idempotency_key_reused", str(error))
+
+    @app.exception_handler(KeyInFlight)
+    def in_flight(request: Request, error: KeyInFlight) -> Response:
+        return document(request, 409, "idempotency_key_in_flight", str(error))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

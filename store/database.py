@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import DateTime, Engine, MetaData, create_engine
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from store.settings import settings
 
@@ -45,8 +45,9 @@ def engine(url: str | None = None) -> Engine:
 @contextmanager
 def transaction(url: str | None = None) -> Iterator[Session]:
     """A session that commits at the end of the block, or rolls back if it raises."""
-    with sessionmaker(engine(url), expire_on_commit=False).begin() as session:
+    with Session(engine(url), expire_on_commit=False) as session:
         yield session
+        session.commit()
 
 
 def uuid7() -> uuid.UUID:

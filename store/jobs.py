@@ -266,7 +266,7 @@ def page(session: Session, chosen: Filter, limit: int, before: tuple[datetime, u
 def counts(session: Session, chosen: Filter) -> dict[str, int]:
     """How many jobs are in each state."""
     rows = select(Job.state, func.count()).join(Project, Project.id == Job.project_id).where(*_conditions(chosen))
-    return dict(session.execute(rows.group_by(Job.state)).tuples())
+    return dict(session.execute(rows.group_by(Job.state)).tuples().all())
 
 
 def some(session: Session, job_ids: Sequence[uuid.UUID]) -> list[Row[Any]]:

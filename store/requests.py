@@ -24,13 +24,13 @@ def answered(session: Session, user_id: uuid.UUID, key: str, request_sha256: byt
     """The stored answer to a request, or None; then the key is this transaction's until it ends."""
     lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
     if not session.execute(lock, {"name": f"{user_id}/{key}"}).scalar():
-        raise KeyInFlight
+        raise KeyInFlight("The request with this Idempotency-Key is just being answered.")
     session.execute(
         delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - text(f"interval '{HOURS} hours'"))
     )
     found = session.get(IdempotencyKey, (user_id, key))
     if found and found.request_sha256 != request_sha256:
-        raise KeyReused
+        raise KeyReused("This Idempotency-Key was sent before, with another body.")
     return found.answer if found else None
 
 

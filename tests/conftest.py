@@ -3,10 +3,13 @@
 import os
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -17,7 +20,7 @@ from local.stack import Stack
 from local.valkey import Valkey
 from sparring.client import Client
 from store import tokens
-from store.database import Base, transaction
+from store.database import Base, engine, transaction
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("SPARRING_REQUIRE_BROWSER") == "1"
@@ -57,6 +60,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         os.environ.update(environment)
         migrations.upgrade(postgres.url)
         yield environment
+        engine().dispose()
         for name in environment:
             del os.environ[name]
 
@@ -79,15 +83,27 @@ def token(database: Session) -> str:
     return made
 
 
-@pytest.fixture
-def api(token: str) -> Iterator[Any]:
-    """A client of the api in this process, as the administrator; the reaper runs."""
-    from starlette.testclient import TestClient
+@pytest.fixture(scope="session")
+def api_url(servers: dict[str, str]) -> Iterator[str]:
+    """The address of the api, served by uvicorn in a thread of this process; its reaper and its hub run."""
+    import uvicorn
 
     from api.app import app
 
-    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
-        client.headers["Authorization"] = f"Bearer {token}"
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def api(api_url: str, token: str) -> Iterator[httpx.Client]:
+    """A client of the api, as the administrator, with an empty database."""
+    with httpx.Client(base_url=api_url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
         yield client
 
 

@@ -52,7 +52,7 @@ def render(
 ) -> HTMLResponse:
     """A page, or a part of one."""
     text = environment.get_template(template).render(request=request, who=who, **context)
-    return HTMLResponse(text, status, {"vary": "HX-Request"})
+    return HTMLResponse(text, status)
 
 
 class Static(StaticFiles):

@@ -48,8 +48,8 @@ Parsed = Annotated[tuple[spec.JobSpec, dict[str, Any], bytes], Depends(parsed)]
 
 @router.post("", status_code=201, openapi_extra=BODY)
 def submit(
-    asked: Parsed,
     who: Writer,
+    asked: Parsed,
     session: Database,
     response: Response,
     idempotency_key: IdempotencyKey = None,

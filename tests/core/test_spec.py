@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import InvalidSpec
 from core.spec import JobSpec, parse
+from wrong_specs import LEAST, WRONG
 
-LEAST: dict[str, Any] = {"dataset": "cifar10", "model": "resnet"}
 THESIS = {
     "version": 1,
     "kind": "train",
@@ -81,55 +81,6 @@ def test_the_digest_knows_what_is_computed_and_nothing_else() -> None:
 def test_the_schema_describes_every_member() -> None:
     schema = JobSpec.model_json_schema()
     assert {"Pgd", "Ifgsm", "NAttack", "EnResNet", "Rgsm"} <= {name.split("__")[-1] for name in schema["$defs"]}
-
-
-WRONG: list[tuple[str, Any, str, str]] = [
-    ("nothing", {}, "/dataset", "is missing"),
-    ("a number", 5, "", "should be an object"),
-    ("null", None, "", "should be an object"),
-    ("a list", [], "", "should be an object"),
-    ("a text", "mnist", "", "should be an object"),
-    ("unknown key", {**LEAST, "epochs": 3}, "/epochs", "is not a known key"),
-    ("unknown dataset", {**LEAST, "dataset": "cifar11"}, "/dataset", "is not a known value"),
-    ("unknown model", {**LEAST, "model": {"name": "resnte"}}, "/model/name", "is not a known value"),
-    ("no name", {**LEAST, "model": {"depth": 20}}, "/model", "the key `name` is missing"),
-    ("unknown nested key", {**LEAST, "train": {"epoch": 3}}, "/train/epoch", "is not a known key"),
-    ("unknown setting of a member", {**LEAST, "sparsifier": {"name": "rvsm", "lamb": 1}}, "/sparsifier/lamb", "is not a known key"),
-    ("text for a number", {**LEAST, "train": {"epochs": "three"}}, "/train/epochs", "should be a valid integer"),
-    ("number as text", {**LEAST, "train": {"epochs": "3"}}, "/train/epochs", "should be a valid integer"),
-    ("fraction of an epoch", {**LEAST, "train": {"epochs": 2.5}}, "/train/epochs", "should be a valid integer"),
-    ("true as a number", {**LEAST, "seed": True}, "/seed", "should be a valid integer"),
-    ("eps 9", {**LEAST, "threat": {"eps": 9}}, "/threat/eps", "should be less than or equal to 1"),
-    ("negative eps", {**LEAST, "threat": {"eps": -0.1}}, "/threat/eps", "should be greater than or equal to 0"),
-    ("eps over zero", {**LEAST, "threat": {"eps": "1/0"}}, "/threat/eps", "a fraction such as 8/255"),
-    ("eps in words", {**LEAST, "threat": {"eps": "eight"}}, "/threat/eps", "a fraction such as 8/255"),
-    ("NaN", {**LEAST, "train": {"lr": float("nan")}}, "/train/lr", "should be a finite number"),
-    ("infinity", {**LEAST, "train": {"lr": float("inf")}}, "/train/lr", "should be a finite number"),
-    ("huge epochs", {**LEAST, "train": {"epochs": 10**12}}, "/train/epochs", "should be less than or equal to 100000"),
-    ("huge integer", {**LEAST, "seed": 2**70}, "/seed", "should be"),
-    ("huge ensemble", {**LEAST, "model": {"name": "enresnet", "members": 10**6}}, "/model/members", "should be less than or equal to 20"),
-    ("huge product", {**LEAST, "model": {"name": "enresnet", "members": 20, "depth": 1202}}, "/model", "depth times members is 24040"),
-    ("wrong depth", {**LEAST, "model": {"name": "resnet", "depth": 21}}, "/model/depth", "depth must be 6n \\+ 2"),
-    ("path as project", {**LEAST, "project": "../../etc"}, "/project", "should match pattern"),
-    ("path as label", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "fgsm", "label": "../x"}]}}}, "/evaluate/paper/attacks/0/label", "should match pattern"),
-    ("path as dataset", {**LEAST, "dataset": "../../etc/passwd"}, "/dataset", "is not a known value"),
-    ("control character", {**LEAST, "name": "a\x00b"}, "/name", "control characters"),
-    ("lone surrogate", {**LEAST, "name": "a\ud800"}, "/name", "surrogates"),
-    ("long name", {**LEAST, "name": "x" * 10_000}, "/name", "at most 200 characters"),
-    ("same label twice", {**LEAST, "evaluate": {"paper": {"attacks": ["fgsm", "fgsm"]}}}, "/evaluate/paper/attacks/1/label", "is taken"),
-    ("too much validation", {**LEAST, "dataset": {"name": "cifar10", "validation": 50_000}}, "/dataset/validation", "leaves no image"),
-    ("no validation to select on", {**LEAST, "dataset": {"name": "cifar10", "validation": 0}}, "/train/select", "needs validation images"),
-    ("batch larger than the data", {**LEAST, "dataset": {"name": "cifar10", "images": 10}}, "/train/batch_size", "larger than the training split"),
-    ("more images than there are", {**LEAST, "evaluate": {"images": 10_001}}, "/evaluate/images", "more than the test set has"),
-    ("wrong images for the model", {**LEAST, "model": "lenet5"}, "/model", "does not take the images of cifar10"),
-    ("falling milestones", {**LEAST, "train": {"schedule": {"name": "multistep", "milestones": [9, 3]}}}, "/train/schedule/milestones", "must rise"),
-    ("unknown schedule", {**LEAST, "train": {"schedule": "cosin"}}, "/train/schedule", "valid"),
-    ("unknown metric", {**LEAST, "train": {"select": {"metric": "test"}}}, "/train/select/metric", "should match pattern"),
-    ("code as an attack", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "torchattacks", "attack": "os.system"}]}}}, "/evaluate/paper/attacks/0", "torchattacks has no attack 'os.system'"),
-    ("more checks than moves", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "nattack", "iterations": 5, "checks": 6}]}}}, "/evaluate/paper/attacks/0", "checks must be at most iterations"),
-    ("too many attacks", {**LEAST, "evaluate": {"paper": {"attacks": ["fgsm"] * 51}}}, "/evaluate/paper/attacks", "at most 50 items"),
-    ("endless duration", {**LEAST, "resources": {"max_duration": "forever"}}, "/resources/max_duration", "should match pattern"),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ function connect() {
   stream?.close();
   stream = new EventSource(`/api/v1/jobs/${job.dataset.id}/events?after=${seq}`);
   stream.addEventListener("open", () => {
-    if (lostAt) refresh();
+    if (lostAt) { refresh(); document.body.dispatchEvent(new CustomEvent("refresh")); }
     lostAt = null;
     live("live");
   });

@@ -1,0 +1,104 @@
+"""Tokens, roles, sessions, headers."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from store import tokens
+from store.database import transaction
+
+SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
+OPEN = {"/api/v1/healthz", "/api/v1/readyz", "/api/v1/version", "/api/v1/openapi.json"}
+
+
+def as_user(name: str, role: str = "member") -> dict[str, str]:
+    with transaction() as session:
+        return {"Authorization": f"Bearer {tokens.issue(session, tokens.user_named(session, name, role), 'tests')}"}
+
+
+def test_every_route_but_a_few_wants_a_token(api) -> None:
+    del api.headers["Authorization"]
+    document = api.get("/api/v1/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method in methods:
+            answer = api.request(method.upper(), path.format(name="1", file="x", token_id="x"))
+            assert (answer.status_code == 401) == (path not in OPEN), (method, path, answer.status_code)
+
+
+@pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer", "Basic YTpi", "Bearer spr_1_2", "spr_x"])
+def test_a_wrong_token_is_refused(api, header: str) -> None:
+    answer = api.get("/api/v1/me", headers={"Authorization": header})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_token_says_who_one_is(api) -> None:
+    assert api.get("/api/v1/me").json()["name"] == "ada"
+
+
+def test_a_viewer_looks_and_does_not_submit(api) -> None:
+    viewer = as_user("vera", "viewer")
+    assert api.get("/api/v1/jobs", headers=viewer).status_code == 200
+    assert api.post("/api/v1/jobs", json=SPEC, headers=viewer).status_code == 403
+
+
+def test_only_the_owner_and_maintainers_cancel_a_job(api) -> None:
+    for _ in range(2):
+        api.post("/api/v1/jobs", json=SPEC)
+    assert api.post("/api/v1/jobs/1/cancel", headers=as_user("bob")).status_code == 403
+    assert api.post("/api/v1/jobs/1/cancel", headers=as_user("mia", "maintainer")).status_code == 200
+    assert api.post("/api/v1/jobs/2/cancel").status_code == 200
+
+
+def test_a_token_is_made_shown_once_and_revoked(api) -> None:
+    made = api.post("/api/v1/tokens", json={"name": "laptop", "days": 30}).json()
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    assert api.get("/api/v1/me", headers=headers).status_code == 200
+    listed = api.get("/api/v1/tokens").json()["items"]
+    assert made["id"] in [token["id"] for token in listed]
+    assert all(token["token"] is None for token in listed)
+    assert api.delete(f"/api/v1/tokens/{made['id']}").status_code == 204
+    assert api.get("/api/v1/me", headers=headers).status_code == 401
+    assert api.delete(f"/api/v1/tokens/{made['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"name": ""}, {"name": "x", "days": -1}, {"name": "x", "role": "admin"}, {"name": "a\nb"}]
+)
+def test_a_wrong_token_request_is_refused(api, asked: dict) -> None:
+    assert api.post("/api/v1/tokens", json=asked).status_code == 422
+
+
+def test_a_browser_needs_the_csrf_token_to_change_anything(api, database: Session) -> None:
+    with transaction() as session:
+        cookie, csrf = tokens.log_in(session, tokens.user_named(session, "ada"))
+    del api.headers["Authorization"]
+    jar = {"Cookie": f"__Host-sparring={cookie}"}
+    assert api.get("/api/v1/me", headers=jar).status_code == 200
+    assert api.post("/api/v1/jobs", json=SPEC, headers=jar).json()["code"] == "csrf"
+    assert api.post("/api/v1/jobs", json=SPEC, headers=jar | {"X-CSRF-Token": "wrong"}).json()["code"] == "csrf"
+    right = jar | {"X-CSRF-Token": csrf}
+    assert (
+        api.post("/api/v1/jobs", json=SPEC, headers=right | {"Origin": "https://evil.example"}).json()["code"] == "csrf"
+    )
+    assert api.post("/api/v1/jobs", json=SPEC, headers=right).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/api/v1/healthz", "/api/v1/jobs/999", "/nowhere"])
+def test_every_answer_carries_the_headers(api, path: str) -> None:
+    headers = api.get(path).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert len(headers["x-request-id"]) == 32
+
+
+def test_an_error_inside_is_a_problem_document_without_its_details(api, monkeypatch) -> None:
+    from store import jobs
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(jobs, "page", broken)
+    answer = api.get("/api/v1/jobs")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text

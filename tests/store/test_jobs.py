@@ -1,0 +1,235 @@
+"""The life of a job: every transition, and what a late or fenced writer may still do (nothing)."""
+
+import uuid
+
+import pytest
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from core.errors import Reason
+from made import CPU, queue, spec
+from store import feed, jobs, workers
+from store.database import transaction
+from store.tables import Attempt, Job, Slot
+
+
+def running(session: Session, owner: uuid.UUID, worker: uuid.UUID) -> tuple[uuid.UUID, int]:
+    job = queue(session, owner)
+    claimed = jobs.claim(session, worker)
+    assert claimed
+    assert claimed.job_id == job.id
+    return claimed.job_id, claimed.fence
+
+
+def state(session: Session, job_id: uuid.UUID) -> tuple[str, str | None]:
+    session.expire_all()
+    job = jobs.find(session, job_id)
+    assert job
+    return job.state, job.reason
+
+
+def history(session: Session, job_id: uuid.UUID) -> list[str]:
+    return [event.body["state"] for event in feed.read(session, job_id) if event.kind == "state_changed"]
+
+
+def expire(session: Session, job_id: uuid.UUID) -> None:
+    session.execute(update(Job).where(Job.id == job_id).values(lease_until=text("now() - interval '1 second'")))
+
+
+def test_jobs_are_numbered_within_their_project(database: Session, ada) -> None:
+    numbers = [queue(database, ada, project=project).number for project in ("a", "a", "b", "a")]
+    assert numbers == [1, 2, 1, 3]
+
+
+def test_the_jobs_of_one_submission_are_a_group(database: Session, ada) -> None:
+
+    made = jobs.create(database, ada, [jobs.Asked(spec(seed=seed), {}, "x") for seed in (1, 2, 3)])
+    assert len({job.group_id for job in made}) == 1
+    assert [job.number for job in made] == [1, 2, 3]
+    assert [job.seed for job in jobs.group(database, made[0].group_id)] == [1, 2, 3]
+
+
+def test_a_claim_starts_an_attempt_with_a_lease_a_fence_and_a_slot(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    assert fence == 1
+    assert state(database, job_id) == ("running", None)
+    slot = database.scalars(select(Slot)).one()
+    assert (slot.job_id, slot.fence) == (job_id, 1)
+    attempt = database.scalars(select(Attempt)).one()
+    assert (attempt.device, attempt.ended_at) == ("cpu:0", None)
+    assert history(database, job_id) == ["queued", "running"]
+
+
+def test_without_a_free_slot_nothing_is_claimed(database: Session, ada, worker) -> None:
+    running(database, ada, worker)
+    queue(database, ada)
+    assert jobs.claim(database, worker) is None
+
+
+def test_a_job_is_claimed_once_however_many_ask(database: Session, ada) -> None:
+    several = workers.register(database, "host", 2, [workers.Device("cpu:0", "cpu", "x", 1, 8)])
+    queue(database, ada)
+    database.commit()
+    with transaction() as one, transaction() as other:
+        first, second = jobs.claim(one, several), jobs.claim(other, several)
+    assert first
+    assert second is None
+
+
+def test_success_ends_the_job_and_frees_the_slot(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    assert jobs.succeed(database, job_id, fence)
+    assert state(database, job_id) == ("succeeded", None)
+    assert database.scalars(select(Slot)).one().job_id is None
+    assert database.scalars(select(Attempt)).one().outcome == "done"
+
+
+def test_an_error_that_is_not_worth_another_try_ends_the_job(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    assert jobs.fail(database, job_id, fence, Reason.DIVERGED, "the loss is nan", retry=False)
+    assert state(database, job_id) == ("failed", "diverged")
+
+
+def test_a_death_queues_the_job_again_twice_and_then_fails_it(database: Session, ada, worker) -> None:
+    job_id, _ = running(database, ada, worker)
+    for fence, expected in ((1, "queued"), (2, "queued"), (3, "failed")):
+        assert jobs.fail(database, job_id, fence, Reason.MACHINE, "killed", retry=True)
+        assert state(database, job_id)[0] == expected
+        jobs.claim(database, worker)
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("cancel", ("cancelled", "user")),
+        ("pause", ("paused", "user_paused")),
+        ("drain", ("queued", "draining")),
+        ("none", ("queued", "draining")),
+    ],
+)
+def test_an_attempt_that_left_goes_where_it_was_asked_to(database: Session, ada, worker, wish: str, expected) -> None:
+    job_id, fence = running(database, ada, worker)
+    assert jobs.release(database, job_id, fence, wish)
+    assert state(database, job_id) == expected
+    job = jobs.find(database, job_id)
+    assert (job.deaths, job.losses, job.wish) == (0, 0, "none")
+
+
+def test_a_waiting_job_is_cancelled_at_once(database: Session, ada) -> None:
+    job = queue(database, ada)
+    assert jobs.cancel(database, job.id)
+    assert state(database, job.id) == ("cancelled", "user")
+    assert not jobs.cancel(database, job.id)
+
+
+def test_a_running_job_is_told_with_its_heartbeat(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    assert jobs.heartbeat(database, job_id, fence) == "none"
+    assert jobs.cancel(database, job_id)
+    assert state(database, job_id)[0] == "running"
+    assert jobs.heartbeat(database, job_id, fence) == "cancel"
+
+
+def test_a_draining_worker_is_told_with_the_heartbeat_and_claims_nothing(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    workers.drain(database, worker)
+    assert jobs.heartbeat(database, job_id, fence) == "drain"
+    assert jobs.release(database, job_id, fence, "drain")
+    assert jobs.claim(database, worker) is None
+
+
+def test_a_lost_worker_costs_a_loss_and_not_a_death(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    assert not jobs.lose(database, job_id, fence), "the lease is still good"
+    expire(database, job_id)
+    assert jobs.lose(database, job_id, fence)
+    job = jobs.find(database, job_id)
+    assert (job.state, job.reason, job.losses, job.deaths) == ("queued", "worker_lost", 1, 0)
+
+
+def test_after_ten_losses_the_job_has_failed(database: Session, ada, worker) -> None:
+    job_id, _ = running(database, ada, worker)
+    for fence in range(1, 11):
+        expire(database, job_id)
+        assert jobs.lose(database, job_id, fence)
+        assert state(database, job_id)[0] == ("failed" if fence == 10 else "queued")
+        jobs.claim(database, worker)
+
+
+def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    jobs.cancel(database, job_id)
+    expire(database, job_id)
+    assert jobs.lose(database, job_id, fence)
+    assert state(database, job_id) == ("cancelled", "user")
+
+
+def test_a_fenced_attempt_changes_nothing(database: Session, ada, worker) -> None:
+    job_id, old = running(database, ada, worker)
+    expire(database, job_id)
+    jobs.lose(database, job_id, old)
+    claimed = jobs.claim(database, worker)
+    assert claimed.fence == old + 1
+    before = feed.read(database, job_id)
+    assert jobs.heartbeat(database, job_id, old) is None
+    assert not jobs.succeed(database, job_id, old)
+    assert not jobs.fail(database, job_id, old, Reason.INTERNAL, "late", retry=True)
+    assert not jobs.release(database, job_id, old, "cancel")
+    assert not jobs.summarise(database, job_id, old, last={"epoch": 9})
+    assert not feed.append(database, job_id, [("noticed", {"text": "late"})], old)
+    assert len(feed.read(database, job_id)) == len(before)
+    assert state(database, job_id)[0] == "running"
+    assert database.scalars(select(Slot)).one().fence == claimed.fence
+
+
+def test_an_ended_job_takes_no_more_writes(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    jobs.succeed(database, job_id, fence)
+    assert not jobs.succeed(database, job_id, fence)
+    assert not jobs.fail(database, job_id, fence, Reason.INTERNAL, "x", retry=False)
+    assert jobs.heartbeat(database, job_id, fence) is None
+
+
+def test_the_owner_is_charged_for_the_time(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    database.execute(update(Attempt).values(started_at=text("now() - interval '100 seconds'")))
+    jobs.succeed(database, job_id, fence)
+    usage = database.execute(text("SELECT usage FROM users WHERE name = 'ada'")).scalar()
+    assert usage == pytest.approx(100, abs=1)
+
+
+def test_lists_come_newest_first_by_pages_and_by_filter(database: Session, ada) -> None:
+    for number in range(5):
+        queue(database, ada, name=f"net-{number}", project="a" if number % 2 else "b")
+    database.commit()
+    first = jobs.page(database, jobs.Filter(), 2, None)
+    assert [row[0].name for row in first] == ["net-4", "net-3"]
+    last = first[-1][0]
+    rest = jobs.page(database, jobs.Filter(), 10, (last.created_at, last.id))
+    assert [row[0].name for row in rest] == ["net-2", "net-1", "net-0"]
+    assert [row[0].name for row in jobs.page(database, jobs.Filter(project="a"), 10, None)] == ["net-3", "net-1"]
+    assert [row[0].name for row in jobs.page(database, jobs.Filter(text="T-2"), 10, None)] == ["net-2"]
+    assert jobs.page(database, jobs.Filter(text="%"), 10, None) == []
+    assert jobs.counts(database, jobs.Filter()) == {"queued": 5}
+
+
+def test_leases_are_left_alone_while_postgres_is_young(database: Session, ada, worker, monkeypatch) -> None:
+    job_id, _ = running(database, ada, worker)
+    expire(database, job_id)
+    from store.settings import settings
+
+    long = settings().model_copy(update={"lease_seconds": 86_000.0})
+    monkeypatch.setattr(jobs, "settings", lambda: long)
+    assert jobs.expired(database) == []
+    monkeypatch.setattr(jobs, "settings", lambda: long.model_copy(update={"lease_seconds": 0.01}))
+    assert [found for found, _ in jobs.expired(database)] == [job_id]
+
+
+def test_bells_ring_for_free_slots_of_living_workers_only(database: Session, ada, worker) -> None:
+    assert jobs.waiting(database) == 0
+    queue(database, ada)
+    assert jobs.waiting(database) == 1
+    workers.register(database, "other", 3, [CPU, workers.Device("gpu:0", "gpu", "x", 1, 1)])
+    assert jobs.waiting(database) == 3
+    database.execute(text("UPDATE workers SET seen_at = now() - interval '1 hour'"))
+    assert jobs.waiting(database) == 0
