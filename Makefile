@@ -1,9 +1,10 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint types test test-all bench sample docs clean
+.PHONY: help install lock demo up lint format types test test-all throughput sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -11,14 +12,53 @@ help:  ## list the targets
 install: $(VENV)/.installed  ## make .venv with the pinned dependencies
 
 $(VENV)/.installed: requirements/torch.txt requirements/dev.txt requirements/torchattacks.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sparring needs Python 3.11 or newer; this is " + sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/torchattacks.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sparring needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	@echo "Making $(VENV) (torch and about 90 packages; a few minutes the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/torch.txt
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --no-deps --require-hashes -r requirements/torchattacks.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lock:  ## write requirements/*.txt again from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" --extra server pyproject.toml -o requirements/server.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" --extra server --extra dev -c requirements/server.txt pyproject.toml -o requirements/dev.txt
+
+demo: install  ## the whole product in small: start everything, run presets/demo.yaml, show its results, stop
+	@$(BIN)/python -m local.demo
+
+up: install  ## run everything on this machine until Ctrl-C
+	@$(BIN)/sparring up
+
+lint: install  ## ruff, import rules, Dockerfile, compose file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports > .lint-imports.txt || { cat .lint-imports.txt; exit 1; }
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: install  ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install  ## mypy, strict
+	$(BIN)/mypy
+
+test: install  ## the default suite: real Postgres, real broker, real processes; about ten minutes on two cores
+	$(BIN)/pytest
+
+test-all: install  ## with the slow tests too
+	$(BIN)/pytest -m "not gpu"
+
+throughput: install  ## images a second of adversarial training; DATA=folder with CIFAR-10
+	$(BIN)/python benchmarks/throughput.py $(or $(DATA),data)
+
+sample: install  ## make the shipped sample of Fashion-MNIST again; DATA=folder with Fashion-MNIST
+	$(BIN)/python core/datasets/sample/make.py $(or $(DATA),data)
+
+docs: install  ## write the generated pages of docs/reference again
+	$(BIN)/python docs/generate.py
+
+clean:  ## remove what was built, not what was kept (.sparring)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .lint-imports.txt

@@ -18,10 +18,10 @@ from core.threat import Threat
 
 
 def adversary(metric: str, threat: Threat) -> Attack | None:
-    """The attack that a metric's name stands for: none for `clean`, else PGD of so many steps, step eps / 8, last iterate."""
+    """The attack that a metric's name stands for: none for `clean`, else PGD of so many steps, last iterate."""
     if metric == "clean":
         return None
-    return Pgd(steps=int(metric.removeprefix("pgd")), step=threat.eps / 8 or None).within(threat, "last")
+    return Pgd(steps=int(metric.removeprefix("pgd"))).within(threat, "last")
 
 
 @contextmanager

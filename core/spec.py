@@ -56,7 +56,7 @@ class Select(Settings):
     split: Literal["validation"] = "validation"
     """Never the test set."""
     metric: Annotated[str, Field(pattern=r"^(clean|pgd[1-9][0-9]{0,3})$")] = "pgd20"
-    """Accuracy on clean images, or under PGD of so many steps from a random start, step eps / 8."""
+    """Accuracy on clean images, or under PGD of so many steps from a random start."""
     every: Epochs = 1
     """Epochs between two candidates; the last epoch is always one."""
     from_epoch: Epochs = 1

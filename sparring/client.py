@@ -123,6 +123,16 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.http = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         """The answer's JSON; raises `ApiError` where the service refuses."""
         answer = self.http.request(method, path, **arguments)

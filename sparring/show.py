@@ -1,5 +1,6 @@
 """What people see in a terminal: a job's progress as it comes, and its results as a table."""
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -8,7 +9,8 @@ from rich.table import Table
 
 from sparring.client import Client, Job
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
+"""What prints; a pipe has no width of its own."""
 
 
 def watch(client: Client, job: Job) -> None:
@@ -112,7 +114,9 @@ def listing(jobs: list[Job]) -> None:
     """Jobs as a table."""
     table = Table()
     for name in ("#", "name", "state", "where", "sparsity %", "clean %", "robust %", "audit"):
-        table.add_column(name, justify="right" if name.endswith("%") else "left")
+        table.add_column(
+            name, justify="right" if name.endswith("%") else "left", no_wrap=name in ("#", "name", "state")
+        )
     for job in jobs:
         table.add_row(str(job.number), job.name, job.state, _where(job), *_headline(job), job.trust)
     console.print(table)

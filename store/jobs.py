@@ -286,7 +286,8 @@ def _conditions(chosen: Filter) -> list[Any]:
     if chosen.project:
         found.append(Project.name == chosen.project)
     if chosen.text:
-        exact = [Job.number == int(chosen.text.lstrip("#"))] if chosen.text.lstrip("#").isdecimal() else []
+        number = chosen.text.lstrip("#")
+        exact = [Job.number == int(number)] if number.isdecimal() and len(number) < 10 else []
         found.append(or_(Job.name.icontains(chosen.text, autoescape=True), *exact))
     return found
 

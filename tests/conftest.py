@@ -117,6 +117,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     os.environ.update(kept)
     stack.client = Client(stack.url, stack.token)  # type: ignore[attr-defined]
     yield stack
+    stack.client.close()  # type: ignore[attr-defined]
     stack.stop()
 
 

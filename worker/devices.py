@@ -13,7 +13,7 @@ from store.workers import Device
 def devices() -> list[Device]:
     """The CPU with its slots, then every GPU with one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    cpu = Device("cpu:0", "cpu", _cpu_model(), memory, settings().cpu_slots)
+    cpu = Device("cpu:0", "cpu", cpu_model(), memory, settings().cpu_slots)
     return [cpu, *_gpus()]
 
 
@@ -35,7 +35,7 @@ def _gpus() -> list[Device]:
     return found
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

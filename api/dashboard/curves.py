@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from store.tables import Epoch
+from api.dashboard import jobpage
+from store.tables import Epoch, Job
 
 POINTS = 1000
 """Most points of a curve."""
@@ -12,19 +13,20 @@ COLUMNS = 200
 Column = list[float | None]
 
 
-def curves(epochs: Sequence[Epoch], spec: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+def curves(epochs: Sequence[Epoch], job: Job) -> dict[str, Any]:
     """What the charts are drawn from: x, a column for each figure, and the epochs worth a mark."""
     names = sorted({name for epoch in epochs for name in epoch.values})
     columns = {name: [epoch.values.get(name) for epoch in epochs] for name in names}
     x, thin = thinned([epoch.epoch for epoch in epochs], columns, POINTS)
-    select = spec["train"]["select"]
+    train = job.spec["train"]
     return {
-        "epochs": spec["train"]["epochs"],
+        "epochs": train["epochs"],
         "x": x,
         "values": {name: [rounded(value) for value in column] for name, column in thin.items()},
-        "metric": select["metric"] if select else None,
-        "best": best(epochs, last),
-        "drops": drops(spec["train"]),
+        "metric": train["select"]["metric"] if train["select"] else None,
+        "best": best(epochs, job.last),
+        "overfit": jobpage.overfit(job),
+        "drops": drops(train),
         "heat": heat(epochs),
     }
 

@@ -55,13 +55,18 @@ def judged(body: dict[str, Any]) -> Accuracy:
     return Accuracy(body["accuracy"], body["low"], body["high"], body["images"], body["protocol"], titles.stepped(body))
 
 
+def judged_images(spec: dict[str, Any]) -> int:
+    """How many validation images judge an epoch."""
+    every = int(spec["dataset"]["validation"])
+    return max(1, min(every, (spec["train"]["select"] or {}).get("images") or every))
+
+
 def validated(metric: str, last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:
     """The newest accuracy on the validation split, if there is one. Its interval is that of one noise draw."""
     share = last.get(f"validation_{metric}")
     if share is None:
         return None
-    select = spec["train"]["select"] or {}
-    images = min(spec["dataset"]["validation"], select.get("images") or spec["dataset"]["validation"])
+    images = judged_images(spec)
     label = "no attack" if metric == "clean" else titles.metric(metric)
     low, high = wilson(round(share * images), images)
     return Accuracy(share, low, high, images, "validation", label)

@@ -12,7 +12,7 @@ from core.events import PHASES
 from store.tables import Attempt, Epoch, Job
 
 OVERFIT = 0.01
-"""A fall of the validation figure since the best epoch that is worth a word."""
+"""The least fall of the validation figure since the chosen epoch that is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _phase(job: Job, name: str) -> Phase:
     if job.state == "running":
         here = job.progress if job.progress.get("phase") == name else {}
         return Phase(name, "running", here.get("text") or "starting", listing.share(job) if here else 0.0)
-    return Phase(name, job.state, job.reason or "")
+    return Phase(name, job.state, listing.doing(job))
 
 
 def asked(spec: dict[str, Any], phase: str) -> bool:
@@ -117,12 +117,16 @@ def shown_epoch(job: Job) -> int | None:
 
 
 def overfit(job: Job) -> float | None:
-    """How far the validation figure has fallen since the chosen epoch, if that is worth a word."""
+    """How far the validation figure has fallen since the chosen epoch, if that is worth a word.
+
+    A fall counts where two samples of so many images would differ by as much less than once in twenty times.
+    """
     selected = job.last.get("selected")
     if not selected or selected["best"] < 0 or selected["epoch"] >= job.last.get("epoch", 0):
         return None
-    fall = float(selected["best"] - selected["last"])
-    return fall if fall >= OVERFIT else None
+    best, fall = selected["best"], float(selected["best"] - selected["last"])
+    chance = 1.96 * (2 * best * (1 - best) / headline.judged_images(job.spec)) ** 0.5
+    return fall if fall >= max(OVERFIT, chance) else None
 
 
 # ---- the specification in short

@@ -18,12 +18,14 @@ HERE = Path(__file__).parent
 STATIC = HERE / "static"
 HTMX = {
     "allowEval": False,
+    "attributesToSettle": ["class", "width", "height"],
     "historyCacheSize": 0,
     "includeIndicatorStyles": False,
     "refreshOnHistoryMiss": True,
     "selfRequestsOnly": True,
 }
-"""No inline styles and no eval, as the content policy wants it; nothing of a page is kept in the browser's storage."""
+"""No inline styles (nor copying them) and no eval, as the content policy wants it; nothing of a page is kept in the browser's
+storage."""
 
 environment = Environment(
     loader=FileSystemLoader(HERE / "templates"),

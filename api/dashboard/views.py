@@ -93,13 +93,15 @@ def jobs_rows(
     newer = bool(newest and head and str(head[0][0].id) != newest)
     asked = {"state": list(chosen.states), "project": project, "q": q}
     query = urlencode({key: value for key, value in asked.items() if value}, True)
-    around = _around(session, chosen)
-    return render(request, "parts/rows.html", who, **table, **around, newest=newest, newer=newer, query=query)
+    around = _around(session, chosen) | {"chosen": chosen, "newest": newest, "newer": newer, "query": query}
+    return render(request, "parts/rows.html", who, **table, **around)
 
 
 def chosen_by(state: list[str], project: str, q: str) -> jobs.Filter:
     """The filter of a page's address. What no job can match is left out, rather than refused."""
     text, name = ("".join(c for c in value if c.isprintable()).strip() for value in (q, project))
+    if text.lstrip("#").isdecimal():
+        text = text[:9]  # no job's number is longer, and the database takes no longer one
     return jobs.Filter(tuple(one for one in STATES if one in state), name or None, text or None)
 
 
@@ -168,7 +170,7 @@ def job_curves(name: str, who: Visitor, session: Database, series: Text = "") ->
     if series:
         values = records.series(session, job.id, series, curves.POINTS) if series.isprintable() else []
         return JSONResponse(curves.steps(values, len(epochs)))
-    drawn = curves.curves(epochs, job.spec, job.last)
+    drawn = curves.curves(epochs, job)
     return JSONResponse(drawn | {"series": records.series_names(session, job.id)})
 
 

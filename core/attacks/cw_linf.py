@@ -2,11 +2,11 @@
 
 Carlini and Wagner 2017 (arXiv 1608.04644) define the margin f_6; Madry et al. 2018 (section 5.2) ascend it within an l_inf
 ball, the convention followed here. The settings behind the thesis's column A4 cannot be recovered, and its numbers lie 12
-points above what an eps-bounded margin attack leaves: the two are not comparable (docs/reference/methods).
+points above what an eps-bounded margin attack leaves: the two are not comparable (docs/why/methods.md).
 """
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -17,8 +17,6 @@ from core.attacks.pgd import GradientAttack
 
 class CwLinf(GradientAttack):
     """PGD on the Carlini-Wagner margin (arXiv 1608.04644, f_6; as in Madry et al. 2018), 50 steps from a random start."""
-
-    part: ClassVar[int] = 8
 
     name: Literal["cw_linf"] = "cw_linf"
     steps: Annotated[int, Field(ge=1, le=10_000)] = 50

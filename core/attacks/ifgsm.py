@@ -3,15 +3,13 @@
 The thesis's "IFGSM20" is 20 steps of 1/255 from the image itself at eps 8/255, the last iterate counting.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from core.attacks.pgd import GradientAttack
 
 
 class Ifgsm(GradientAttack):
     """Iterated FGSM from the clean image (Kurakin et al. 2017, arXiv 1607.02533); the thesis takes 20 steps of eps / 8."""
-
-    part: ClassVar[int] = 8
 
     name: Literal["ifgsm"] = "ifgsm"
 

@@ -5,7 +5,7 @@ settings, and inherit its loop.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
@@ -14,19 +14,16 @@ from torch import Tensor, nn
 from core.ascent import LOSSES, Best, ascend
 from core.attacks.base import Attack, Keep
 from core.family import Exact
-from core.threat import Threat
+from core.threat import Threat, usual_step
 
 
 class GradientAttack(Attack):
     """Projected gradient ascent on a loss, from one or more starts."""
 
-    part: ClassVar[int] = 4
-    """The default step is eps / part."""
-
     steps: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Gradient steps from each start."""
     step: Annotated[Exact, Field(gt=0, le=1)] | None = None
-    """Length of a step; a fixed part of eps if left out."""
+    """Length of a step; 2.5 eps / steps if left out."""
     keep: Keep | None = None
     """The image returned: the best iterate met, the clean image included, or the last (the papers' rule, and the default
     under the protocol `paper`)."""
@@ -35,7 +32,7 @@ class GradientAttack(Attack):
         """eps, step and keep filled in."""
         filled = super().within(threat, keep)
         assert filled.eps is not None
-        step = filled.eps / self.part if self.step is None else self.step
+        step = self.step or usual_step(filled.eps, self.steps)
         return filled.model_copy(update={"step": step, "keep": self.keep or keep})
 
     def starts(self, x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from core.ascent import LOSSES, ascend
 from core.family import Exact
 from core.objectives.base import Objective, Stats, hits
-from core.threat import Radius, Threat
+from core.threat import Radius, Threat, usual_step
 
 Craft = Literal["eval", "train", "train_frozen_stats"]
 
@@ -32,7 +32,7 @@ class Pgd(Objective):
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """Gradient steps (thesis: 10)."""
     step: Annotated[Exact, Field(gt=0, le=1)] | None = None
-    """Length of a step; eps / 4 if left out (2/255 at 8/255, the thesis's)."""
+    """Length of a step; 2.5 eps / steps if left out (2/255 for 10 steps at 8/255, the thesis's)."""
     random_start: bool = True
     """Whether to start at a uniform point of the ball, or at the image."""
     ascends: Literal["ce", "margin"] = Field("ce", alias="loss")
@@ -43,7 +43,7 @@ class Pgd(Objective):
     def within(self, threat: Threat) -> Self:
         """eps and step filled in."""
         eps = threat.eps if self.eps is None else self.eps
-        return self.model_copy(update={"eps": eps, "step": eps / 4 if self.step is None else self.step})
+        return self.model_copy(update={"eps": eps, "step": self.step or usual_step(eps, self.steps)})
 
     @property
     def passes(self) -> float:

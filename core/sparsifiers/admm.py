@@ -10,7 +10,7 @@ with the projection that keeps the largest weights, or groups, of each layer. Th
 
 This is the fair baseline: Z and U are kept for the whole ADMM stage and updated once an epoch, the projection is on |w|,
 U is divided when rho grows (scaled duals are y / rho), and the network that is evaluated is the projected one. The
-implementation behind the thesis's Table 4.7 does none of these (see docs/reference/methods).
+implementation behind the thesis's Table 4.7 does none of these (see docs/why/methods.md).
 """
 
 from typing import Annotated, Literal

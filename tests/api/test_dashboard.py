@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import yaml
 from sqlalchemy.orm import Session
 
-from api.dashboard import curves, figures, headline, jobpage, lines, listing, specfile, titles
+from api.dashboard import curves, figures, headline, jobpage, lines, listing, titles
 from api.dashboard.login import inside
 from api.dashboard.templating import HERE, STATIC, environment
 from api.middleware import CSP
@@ -28,9 +27,9 @@ SENT = {
 }  # fmt: skip
 SPEC = parse(SENT).json_dict()
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HERE_URL = "http://127.0.0.1:8000"
-PAGE = {"accept": "text/html", "authorization": ""}
-OURS = PAGE | {"origin": HERE_URL}
+HTML = {"accept": "text/html"}
+PAGE = HTML | {"authorization": ""}
+OURS = PAGE | {"origin": "http://127.0.0.1:8000"}
 PROGRESS = {"phase": "train", "text": "epoch 3/12", "done": 3.0, "total": 12.0}
 
 
@@ -56,9 +55,6 @@ def a_job(**more: Any) -> Job:
     return Job(**made | more)
 
 
-# ---- numbers
-
-
 def test_numbers_are_written_for_people() -> None:
     assert (figures.percent(0.4194), figures.percent(None), figures.count(1350)) == ("41.9", "–", "1,350")
     assert (figures.size(4_400_000), figures.scaled(61_706), figures.small(1e-5)) == ("4.4 MB", ("61.7", "k"), "1e-5")
@@ -66,41 +62,29 @@ def test_numbers_are_written_for_people() -> None:
     assert spans == "0.0 s | 41 s | 12 min | 8 h 05 min | 3 d 11 h"
     ages = " | ".join(figures.age(NOW - timedelta(seconds=seconds), NOW) for seconds in (5, 300, 7300, 200_000))
     assert ages == "now | 5 min | 2 h | 2 d"
-
-
-def test_a_mean_over_seeds_needs_two_for_a_deviation() -> None:
-    assert figures.mean([None]) is None
-    assert figures.mean([0.5, None]) == figures.Mean(0.5, None, 1)
-    assert figures.mean([0.4, 0.6]) == figures.Mean(0.5, pytest.approx(0.1414, abs=1e-3), 2)
-
-
-def test_a_radius_stays_the_fraction_that_was_written() -> None:
     assert (titles.threat(SPEC["threat"]), titles.radius(0.1)) == ("ℓ∞ 8/255", "0.1")
     assert titles.schedule(SPEC["train"]) == "12 epochs · ÷10 at 4, 8"
 
 
-# ---- headline
+def test_a_mean_over_seeds_needs_two_for_a_deviation() -> None:
+    assert (figures.mean([None]), figures.mean([0.5, None])) == (None, figures.Mean(0.5, None, 1))
+    assert figures.mean([0.4, 0.6]) == figures.Mean(0.5, pytest.approx(0.1414, abs=1e-3), 2)
 
 
 def test_the_headline_is_provisional_until_the_attacks_it_waits_for() -> None:
     last = {"validation_pgd5": 0.55, "validation_clean": 0.7}
-    early = headline.robust(RESULTS[:2], last, SPEC)
+    early, final = headline.robust(RESULTS[:2], last, SPEC), headline.robust(RESULTS, last, SPEC)
     assert early
-    assert (early.protocol, early.label, early.provisional) == ("validation", "PGD-5", True)
-    assert early.low < 0.55 < early.high
-    final = headline.robust(RESULTS, last, SPEC)
     assert final
-    assert (final.share, final.protocol, final.label, final.provisional) == (0.5, "paper", "IFGSM-20", False)
+    assert (early.protocol, early.label, early.low < 0.55 < early.high) == ("validation", "PGD-5", True)
+    assert (final.share, final.protocol, final.label) == (0.5, "paper", "IFGSM-20")
+    assert (early.provisional, final.provisional) == (True, False)
 
 
 def test_without_iterated_attacks_the_strongest_on_the_most_images_stands_for_robustness() -> None:
     spec = parse({**SENT, "evaluate": {"paper": {"attacks": ["fgsm", "nattack"]}}}).json_dict()
     found = headline.robust([RESULTS[1], scored("nattack400", 0.1, "nattack", images=50)], {}, spec)
-    assert found
-    assert found.label == "FGSM"
-
-
-# ---- the jobs page
+    assert (found and found.label) == "FGSM"
 
 
 def row(**more: Any) -> listing.Row:
@@ -110,23 +94,21 @@ def row(**more: Any) -> listing.Row:
 def test_the_seeds_of_a_submission_become_one_group_in_order() -> None:
     rows = [row(seed=2, number=2), row(seed=1, number=1), row(group_id=uuid.UUID(int=2), number=3)]
     first, second = listing.groups(rows, {})
-    assert (first.numbers, first.several, [line.job.seed for line in first.lines]) == ("#1–2", True, [1, 2])
-    assert (second.numbers, second.several) == ("#3", False)
+    assert (first.numbers, [line.job.seed for line in first.lines], second.numbers) == ("#1–2", [1, 2], "#3")
 
 
 def test_a_group_averages_figures_of_one_protocol_only() -> None:
     rows = [row(seed=1), row(seed=2, last={"validation_clean": 0.1}), row(seed=3)]
     results = {rows[0][0].id: RESULTS, rows[2][0].id: [scored("clean", 0.6, None)]}
     (group,) = listing.groups(rows, results)
-    assert group.clean == figures.Mean(pytest.approx(0.7), pytest.approx(0.1414, abs=1e-3), 2)
-    assert not group.provisional
+    assert (group.clean and group.clean.value, group.provisional) == (pytest.approx(0.7), False)
 
 
 def test_a_group_shows_its_busiest_state_and_its_worst_verdict() -> None:
     rows = [row(seed=1, state="succeeded", trust="passed"), row(seed=2, state="running", progress={}, trust="warnings")]
     (group,) = listing.groups(rows, {})
-    assert (group.state, group.doing, group.trust) == ("running", "1 running · 1 succeeded", "warnings")
-    assert group.share == 0.5
+    assert (group.state, group.doing) == ("running", "1 running · 1 succeeded")
+    assert (group.trust, group.share) == ("warnings", 0.5)
 
 
 def test_a_page_never_ends_within_a_submission() -> None:
@@ -136,15 +118,10 @@ def test_a_page_never_ends_within_a_submission() -> None:
 
 
 def test_the_words_under_a_state() -> None:
-    assert listing.doing(a_job(state="running", progress=PROGRESS)) == "train · epoch 3/12"
-    assert listing.doing(a_job(state="running", progress=PROGRESS, wish="cancel")) == "is being cancelled"
-    assert (
-        listing.doing(a_job(state="cancelled", reason="user", last={"epoch": 3, "epochs": 12})) == "user · epoch 3/12"
-    )
-    assert listing.share(a_job(state="running", progress=PROGRESS)) == 0.25
-
-
-# ---- the page of a job
+    running, stopped = a_job(state="running", progress=PROGRESS), a_job(reason="user", last={"epoch": 3, "epochs": 12})
+    assert (listing.doing(running), listing.share(running)) == ("train · epoch 3/12", 0.25)
+    running.wish = "cancel"
+    assert (listing.doing(running), listing.doing(stopped)) == ("is being cancelled", "user · epoch 3/12")
 
 
 def test_the_phase_strip_says_what_is_done_under_way_and_not_asked_for() -> None:
@@ -165,9 +142,9 @@ def test_sizes_count_the_channels_of_the_epoch() -> None:
 
 
 def test_an_overfit_is_named_only_where_the_last_epoch_is_worse_than_the_chosen() -> None:
-    selected = {"epoch": 5, "metric": "pgd5", "best": 0.5, "last": 0.47}
-    assert jobpage.overfit(a_job(last={"epoch": 9, "selected": selected})) == pytest.approx(0.03)
-    assert jobpage.overfit(a_job(last={"epoch": 9, "selected": selected | {"last": 0.495}})) is None
+    selected = {"epoch": 5, "metric": "pgd5", "best": 0.5, "last": 0.45}
+    assert jobpage.overfit(a_job(last={"epoch": 9, "selected": selected})) == pytest.approx(0.05)
+    assert jobpage.overfit(a_job(last={"epoch": 9, "selected": selected | {"last": 0.47}})) is None
     assert jobpage.overfit(a_job(last={"epoch": 5, "selected": selected})) is None
 
 
@@ -182,14 +159,7 @@ def test_an_attack_row_says_radius_steps_and_interval() -> None:
 def test_checks_come_worst_first_with_their_places_on_the_strip() -> None:
     body = {"check": "twice_the_steps", "value": 0.3, "passes": 0.5, "fails": 1.5, "unit": "points lost", "images": 256}
     good = body | {"verdict": "passed", "words": "fine"}
-    bad = body | {
-        "check": "eps_0",
-        "value": 3.0,
-        "passes": 0,
-        "fails": 0,
-        "verdict": "failed",
-        "words": "left its ball",
-    }
+    bad = good | {"check": "eps_0", "value": 3.0, "passes": 0, "fails": 0, "verdict": "failed"}
     first, second = jobpage.checks([good, bad])
     assert (first.verdict, second.verdict) == ("failed", "passed")
     assert second.thresholds == "passes up to 0.5, fails above 1.5"
@@ -202,8 +172,7 @@ def test_long_curves_are_thinned_but_keep_extremes_and_the_last_point() -> None:
     values[1234], values[-1] = 99.0, None
     x, thin = curves.thinned(list(range(1, 5001)), {"a": values}, 1000)
     assert len(x) == len(thin["a"]) <= 1000
-    assert x == sorted(set(x))
-    assert 99.0 in thin["a"]
+    assert (x == sorted(set(x)), 99.0 in thin["a"]) == (True, True)
     assert (x[-1], thin["a"][-1]) == (5000, None)
     assert curves.thinned([1, 2], {"a": [1.0, None]}, 1000) == ([1, 2], {"a": [1.0, None]})
 
@@ -211,46 +180,29 @@ def test_long_curves_are_thinned_but_keep_extremes_and_the_last_point() -> None:
 def test_the_picture_of_channels_has_few_columns_and_the_newest_epoch() -> None:
     layers = [{"layer": "conv1", "alive": 2, "total": 3}]
     heat = curves.heat([Epoch(epoch=n, layers=layers, values={}) for n in range(1, 1002)])
-    assert len(heat["x"]) <= 200
-    assert heat["x"][-1] == 1001
+    assert (len(heat["x"]) <= 200, heat["x"][-1]) == (True, 1001)
     assert (heat["layers"], heat["alive"][0]) == ([{"name": "conv1", "total": 3}], [2])
     assert curves.drops(SPEC["train"]) == [4, 8]
 
 
 def test_events_become_lines_and_a_failure_stands_out() -> None:
-    ended = Event(
-        seq=2, kind="state_changed", created_at=NOW, body={"state": "failed", "reason": "data", "message": "no"}
-    )
+    told = {"state": "failed", "reason": "data", "message": ""}
+    ended = Event(seq=2, kind="state_changed", created_at=NOW, body=told)
     silent = Event(seq=3, kind="checkpoint_saved", created_at=NOW, body={})
     (line,) = lines.lines([ended, silent])
-    assert (line.at, line.about, line.words, line.tone) == ("12:00:00", "job", "failed  data · no", "bad")
+    assert (line.at, line.about, line.words, line.tone) == ("12:00:00", "job", "failed  data", "bad")
 
 
-def test_the_specification_file_is_the_specification() -> None:
-    text = specfile.as_yaml(SPEC)
-    assert parse(yaml.safe_load(text)).digest == parse(SENT).digest
-    assert text.startswith("version: 1\nkind: train\nname: lenet\n")
-
-
-# ---- who may look
-
-
-@pytest.mark.parametrize(
-    "path", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "", "/login", "/a\nb"]
-)
-def test_the_way_back_never_leaves_the_site(path: str) -> None:
-    assert inside(path) == "/jobs"
-
-
-def test_the_way_back_is_kept() -> None:
+def test_the_way_back_never_leaves_the_site() -> None:
+    outside = ["//evil.example", "https://evil.example", r"/\evil.example", "javascript:x", "/login", "", "/a\nb"]
+    assert {inside(path) for path in outside} == {"/jobs"}
     assert inside("/jobs/7?x=1#audit") == "/jobs/7?x=1#audit"
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/7", "/jobs/7/curves", "/jobs/rows", "/api", "/slots"])
 def test_without_a_session_pages_send_to_the_login(api: Any, path: str) -> None:
     answer = api.get(f"{path}?q=a", headers=PAGE, follow_redirects=False)
-    assert answer.status_code == 303
-    assert answer.headers["location"] == f"/login?next={path}%3Fq%3Da"
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}%3Fq%3Da")
 
 
 def test_a_part_that_is_asked_for_without_a_session_sends_the_whole_page(api: Any) -> None:
@@ -274,36 +226,29 @@ def test_a_token_is_exchanged_for_a_cookie_that_scripts_cannot_read(api: Any, to
     answer = logged_in(api, token, next="/jobs?state=failed")
     assert (answer.status_code, answer.headers["location"]) == (303, "/jobs?state=failed")
     cookie = answer.headers["set-cookie"]
-    assert cookie.startswith("__Host-sparring=")
-    assert all(part in cookie for part in ("HttpOnly", "Path=/", "SameSite=lax", "Secure", "Max-Age="))
+    assert all(part in cookie for part in ("__Host-", "HttpOnly", "Path=/", "SameSite=lax", "Secure", "Max-Age="))
     assert "Domain" not in cookie
     assert api.get("/jobs", headers=session_of(api, token)).status_code == 200
 
 
 def test_a_wrong_token_is_refused_at_its_field_and_not_echoed(api: Any) -> None:
     answer = logged_in(api, "spr_wrong_secret")
-    assert (answer.status_code, "This token is not valid" in answer.text) == (401, True)
+    assert (answer.status_code, "This token is not valid" in answer.text, "set-cookie" in answer.headers) == (401, 1, 0)
     assert "spr_wrong_secret" not in answer.text
-    assert "set-cookie" not in answer.headers
+    assert api.post("/login", json={"token": "x"}, headers=OURS).status_code == 415
 
 
 @pytest.mark.parametrize("origin", [{}, {"origin": "null"}, {"origin": "https://evil.example"}])
 def test_a_login_from_elsewhere_is_refused(api: Any, token: str, origin: dict[str, str]) -> None:
     answer = api.post("/login", data={"token": token}, headers=PAGE | origin, follow_redirects=False)
-    assert answer.status_code == 403
-    assert "set-cookie" not in answer.headers
+    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
 def test_plain_http_from_elsewhere_is_told_to_use_https(api: Any, token: str) -> None:
     headers = PAGE | {"host": "gpu-a.lab:8000", "origin": "http://gpu-a.lab:8000"}
-    page = api.get("/login", headers=headers).text
-    assert ("Not over plain http" in page, 'name="token"' in page) == (True, False)
+    assert 'name="token"' not in api.get("/login", headers=headers).text
     answer = api.post("/login", data={"token": token}, headers=headers, follow_redirects=False)
     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
-
-
-def test_only_a_form_can_log_in(api: Any) -> None:
-    assert api.post("/login", json={"token": "x"}, headers=OURS).status_code == 415
 
 
 def submitted(api: Any, **more: Any) -> dict[str, Any]:
@@ -331,18 +276,15 @@ def test_the_forms_of_a_page_cancel_and_log_out(api: Any, token: str) -> None:
     assert api.get("/jobs", headers=headers, follow_redirects=False).status_code == 303
 
 
-# ---- the pages
-
-
 def looked_at(api: Any, path: str) -> str:
-    answer = api.get(path, headers={"accept": "text/html"})
+    answer = api.get(path, headers=HTML)
     assert answer.status_code == 200, answer.text[:500]
     assert answer.headers["content-security-policy"] == CSP
     assert answer.headers["cache-control"] == "no-store"
     return str(answer.text)
 
 
-def with_results(job: dict[str, Any]) -> None:
+def with_results(job: dict[str, Any], **changes: Any) -> None:
     """Epochs, results and a check, as a run leaves them."""
     layers = [{"layer": "conv1", "alive": 1, "total": 1}, {"layer": "conv2", "alive": 2, "total": 6}]
     values = {"train_loss": 1.5, "validation_clean": 0.7, "validation_pgd5": 0.5, "channel_sparsity": 4 / 7}
@@ -355,47 +297,36 @@ def with_results(job: dict[str, Any]) -> None:
         for body in RESULTS:
             records.result(session, row.id, body)
         records.check(session, row.id, check | {"verdict": "passed", "words": NASTY})
-        row.last = {"epoch": 2, "epochs": 12, **values}
+        for name, value in ({"last": {"epoch": 2, "epochs": 12, **values}} | changes).items():
+            setattr(row, name, value)
 
 
 def test_names_that_people_choose_never_become_markup(api: Any) -> None:
     job = submitted(api, name=NASTY)
     with_results(job)
-    paths = (
-        "/jobs",
-        f"/jobs/{job['id']}",
-        f"/jobs/rows?ids={job['id']}",
-        "/jobs?q=%3Cimg%20src",
-        "/jobs?project=%3Cimg",
-    )
-    for path in paths:
-        assert "<img" not in looked_at(api, path)
+    for path in ("", f"/{job['id']}", f"/rows?ids={job['id']}", "?q=%3Cimg", "?project=%3Cimg"):
+        assert "<img" not in looked_at(api, f"/jobs{path}")
     assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;" in looked_at(api, f"/jobs/{job['id']}")
-    assert "<img" not in api.get("/jobs/nothing<img>", headers={"accept": "text/html"}).text
+    assert "<img" not in api.get("/jobs/nothing<img>", headers=HTML).text
 
 
 def test_a_job_page_shows_its_numbers_with_protocol_interval_and_images(api: Any) -> None:
     job = submitted(api)
     with_results(job)
     text = looked_at(api, f"/jobs/{job['id']}")
-    paper = '<span class="pr paper">paper</span>'
-    for words in (
-        "Robust, IFGSM-20",
-        paper,
-        "95 % 47.0 – 53.0, n 1,000",
-        "4 of 7 inputs are zero",
-        'data-attack="ifgsm20"',
-    ):
-        assert words in text
+    paper, robust = '<span class="pr paper">paper</span>', "95 % 47.0 – 53.0, n 1,000"
+    assert all(words in text for words in (paper, robust, "Robust, IFGSM-20", "4 of 7 inputs are zero", "ifgsm20"))
     drawn = api.get(f"/jobs/{job['id']}/curves").json()
     assert (drawn["x"], drawn["values"]["validation_pgd5"], drawn["drops"]) == ([1, 2], [0.5, 0.5], [4, 8])
     steps = api.get(f"/jobs/{job['id']}/curves?series=train_loss").json()
     assert steps == {"x": [0.25, 0.75, 1.25, 1.75], "y": [2.0, 1.0, 2.0, 1.0]}
 
 
-def test_each_part_of_the_page_comes_alone(api: Any) -> None:
+def test_each_part_of_the_page_comes_alone_and_every_state_can_be_shown(api: Any) -> None:
     job = submitted(api)
-    with_results(job)
+    for state in ("paused", "failed", "cancelled", "succeeded", "queued"):
+        with_results(job, state=state, reason="user", phases={"train": {"state": "running"}})
+        assert f'<span class="st {state}">' in looked_at(api, f"/jobs/{job['id']}")
     for part in ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "log", "files"):
         assert "<html" not in looked_at(api, f"/jobs/{job['id']}/parts/{part}")
     assert "epoch <b>1</b>" in looked_at(api, f"/jobs/{job['id']}/parts/layers?epoch=1")
@@ -403,14 +334,14 @@ def test_each_part_of_the_page_comes_alone(api: Any) -> None:
 
 
 def test_the_jobs_page_is_paged_and_filtered_by_the_server(api: Any) -> None:
+    assert "sparring submit presets/demo.yaml" in looked_at(api, "/jobs")
     for n in range(3):
         submitted(api, name=f"run-{n}", project="one")
     submitted(api, name="seeds", project="two", replicates=60)
     first = looked_at(api, "/jobs")
     assert first.count('<tr class="seed"') == 60
-    older = re.search(r'href="(/jobs\?[^"]*cursor=[^"]*)"', first)
-    assert older
-    assert looked_at(api, older[1]).count('id="to-') == 3
+    older = re.findall(r'href="(/jobs\?[^"]*cursor=[^"]*)"', first)
+    assert looked_at(api, older[0]).count('id="to-') == 3
     assert looked_at(api, "/jobs?project=one&q=run-1").count('id="to-') == 1
     assert "No job matches" in looked_at(api, "/jobs?state=failed")
     assert looked_at(api, "/jobs?q=%00&state=nonsense").count('id="to-') == 61
@@ -420,31 +351,23 @@ def test_the_poll_brings_rows_counts_and_the_news_of_newer_jobs(api: Any) -> Non
     job = submitted(api)
     text = looked_at(api, f"/jobs/rows?ids={job['id']}&newest={job['id']}")
     assert f'<template><tr id="job-{job["id"]}" hx-swap-oob="true">' in text
-    assert "every 2s" in text
-    assert "Newer jobs" not in text
+    assert ("every 2s" in text, "Newer jobs" in text) == (True, False)
     submitted(api)
     assert "Newer jobs" in looked_at(api, f"/jobs/rows?newest={job['id']}")
 
 
-def test_an_empty_service_says_what_to_do_next(api: Any) -> None:
-    assert "sparring submit presets/demo.yaml" in looked_at(api, "/jobs")
-
-
 def test_faults_are_pages_for_people_and_documents_for_programs(api: Any) -> None:
-    page = api.get("/jobs/999", headers={"accept": "text/html"})
-    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
-    assert "There is no job 999." in page.text
-    assert api.get("/nowhere", headers={"accept": "text/html"}).text.startswith("<!doctype html>")
-    assert (
-        api.get("/api/v1/jobs/999", headers={"accept": "text/html"}).headers["content-type"]
-        == "application/problem+json"
-    )
-    assert api.get("/jobs/999").headers["content-type"] == "application/problem+json"
+    page = api.get("/jobs/999", headers=HTML)
+    assert (page.status_code, "There is no job 999." in page.text) == (404, True)
+    assert api.get("/nowhere", headers=HTML).text.startswith("<!doctype html>")
+    for document in (api.get("/api/v1/jobs/999", headers=HTML), api.get("/jobs/999")):
+        assert document.headers["content-type"] == "application/problem+json"
 
 
 def test_the_specification_is_a_download_that_can_be_submitted(api: Any) -> None:
     job = submitted(api)
     answer = api.get(f"/jobs/{job['id']}/spec.yaml")
+    assert answer.text.startswith("version: 1\nkind: train\nname: lenet\n")
     assert answer.headers["content-disposition"] == f'attachment; filename="job-{job["number"]}.yaml"'
     again = api.post("/api/v1/jobs?dry_run=true", content=answer.content, headers={"content-type": "application/yaml"})
     assert again.json()["digest"] == job["digest"]
@@ -453,25 +376,19 @@ def test_the_specification_is_a_download_that_can_be_submitted(api: Any) -> None
 def test_viewers_may_look_but_find_no_cancel_button(api: Any, database: Session) -> None:
     job = submitted(api)
     viewer = tokens.issue(database, tokens.user_named(database, "vera", "viewer"), "t")
+    headers = HTML | {"authorization": f"Bearer {viewer}"}
     database.commit()
-    headers = {"accept": "text/html", "authorization": f"Bearer {viewer}"}
     assert 'id="cancel"' not in api.get(f"/jobs/{job['id']}", headers=headers).text
     assert api.post(f"/jobs/{job['id']}/cancel", data={"csrf": ""}, headers=headers).status_code == 403
 
 
-# ---- the files
-
-
-def test_vendored_files_are_those_that_their_readme_names() -> None:
+def test_vendored_files_are_those_that_their_readme_names_and_are_kept_by_the_browser(api: Any) -> None:
+    kept = [api.get(f"/static/{name}").headers["cache-control"] for name in ("vendor/htmx-2.0.11.min.js", "app.css")]
+    assert kept == ["public, max-age=31536000, immutable", "no-cache"]
     table = re.findall(r"^\| `([^`]+)` .*`([0-9a-f]{64})` \|$", (STATIC / "vendor/README.md").read_text(), re.MULTILINE)
     assert {name for name, _ in table} == {path.name for path in (STATIC / "vendor").glob("*.[jc]s*")}
     for name, digest in table:
         assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == digest, name
-
-
-def test_vendored_files_are_kept_by_the_browser_and_ours_are_asked_about(api: Any) -> None:
-    assert "immutable" in api.get("/static/vendor/htmx-2.0.11.min.js").headers["cache-control"]
-    assert api.get("/static/app.css").headers["cache-control"] == "no-cache"
 
 
 def test_templates_hold_no_inline_style_script_or_foreign_address() -> None:

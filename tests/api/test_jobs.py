@@ -90,6 +90,9 @@ def test_lists_are_paged_and_filtered(api) -> None:
     assert page["counts"] == {"queued": 5}
     assert [job["name"] for job in api.get("/api/v1/jobs?q=net-3").json()["items"]] == ["net-3"]
     assert api.get("/api/v1/jobs?state=failed").json()["items"] == []
+    assert api.get("/api/v1/jobs?q=%239").json()["items"] == []
+    assert [job["number"] for job in api.get("/api/v1/jobs?q=%232").json()["items"]] == [2]
+    assert api.get("/api/v1/jobs?q=99999999999999").json()["items"] == []
 
 
 @pytest.mark.parametrize("query", ["state=flying", "limit=0", "limit=9999", "cursor=x", "cursor=%00", "limit=abc"])

@@ -23,6 +23,7 @@ function show() {
     if (on) tab.parentElement.scrollLeft = Math.max(0, tab.offsetLeft - 40);
   }
   draw();
+  follow();
 }
 tabs.forEach((tab, i) => tab.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1, Home: -i, End: tabs.length - 1 - i }[event.key];
@@ -47,7 +48,15 @@ function marks(name, scale = 1, colour = "accent", labels = true) {
 }
 
 function over(extra) {
-  return { x: curves.x, xLabel: "epoch", xEnd: job.dataset.ended === "yes" ? undefined : curves.epochs, sync: "epochs", ...extra };
+  return { x: curves.x, xLabel: "epoch", xEnd: room(), sync: "epochs", ...extra };
+}
+
+/** Where the axis ends while the job runs: there is room to grow into, but half of it is used. */
+function room() {
+  if (job.dataset.ended === "yes") return undefined;
+  let end = 8;
+  while (end < curves.x.at(-1)) end *= 2;
+  return Math.min(curves.epochs, end);
 }
 
 function accuracy() {
@@ -57,8 +66,7 @@ function accuracy() {
   if (curves.metric && curves.metric !== "clean") add(robust(), `robust, ${curves.metric.replace("pgd", "PGD-")}`, { colour: "q-robust", width: 2.2 });
   add("train_robust", "robust on training", { colour: "q-robust", dash: [4, 3], width: 1.2 });
   add("train_clean", "clean on training", { colour: "q-clean", dash: [4, 3], width: 1.2 });
-  const judged = curves.metric && column(robust()), fall = judged ? 100 * (judged[curves.x.indexOf(curves.best)] - judged.at(-1)) : 0;
-  const overfit = job.dataset.ended === "yes" && fall >= 1 ? [curves.best, curves.x.at(-1), `overfit −${fall.toFixed(1)}`] : undefined;
+  const overfit = curves.overfit ? [curves.best, curves.x.at(-1), `overfit −${(100 * curves.overfit).toFixed(1)}`] : undefined;
   return series.length && over({ series, overfit, y: { range: around(0, 100) }, marks: marks(curves.metric ? robust() : "train_robust", 100, curves.metric === "clean" ? "q-clean" : "q-robust") });
 }
 
@@ -148,7 +156,7 @@ async function steps(el) {
   const name = document.getElementById("series").value;
   const { x, y } = await json(`${base}/curves?series=${encodeURIComponent(name)}`);
   if (!x.length) return wait(el, "No epoch yet.");
-  line(el, { x, xLabel: "epoch", xEnd: job.dataset.ended === "yes" ? undefined : curves.epochs, series: [{ label: name.replaceAll("_", " "), values: y, colour: "q-robust", digits: 3 }] });
+  line(el, { x, xLabel: "epoch", xEnd: room(), series: [{ label: name.replaceAll("_", " "), values: y, colour: "q-robust", digits: 3 }] });
 }
 document.getElementById("series").addEventListener("change", () => curves?.x.length && steps(document.getElementById("steps")));
 
@@ -224,7 +232,16 @@ function heard(kind, event) {
   if (kind === "state_changed" && ENDED.includes(body.state)) end();
   if (["epoch_ended", "selected", "state_changed"].includes(kind)) refresh();
   if (kind === "scored") { results = null; draw(); }
-  for (const name of [kind, "any_event"]) document.body.dispatchEvent(new CustomEvent(name));
+  stale(kind);
+  stale("any_event");
+}
+
+const due = new Set();
+/** Tell the parts that wait for this event; of many in a short time they hear once, after the last. */
+function stale(name) {
+  if (due.has(name)) return;
+  due.add(name);
+  setTimeout(() => { due.delete(name); document.body.dispatchEvent(new CustomEvent(name)); }, 300);
 }
 
 /** The browser tries again by itself, unless the service refused: then we do. */
@@ -265,6 +282,19 @@ setInterval(() => {
   const since = document.querySelector("[data-since]");
   if (since) since.textContent = span(Date.now() / 1000 - Number(since.dataset.since));
 }, 1000);
+
+// ---------------------------------------------------------------- the log keeps to its end, unless the reader has scrolled up
+let stopped = null;
+addEventListener("scroll", ({ target }) => {
+  if (!target.matches?.("pre.log")) return;
+  const below = target.scrollHeight - target.scrollTop - target.clientHeight;
+  stopped = below > 30 ? target.scrollTop : null;
+}, true);
+function follow() {
+  const log = document.querySelector("pre.log");
+  log.scrollTop = stopped ?? log.scrollHeight;
+}
+document.addEventListener("htmx:afterSettle", follow);
 
 // A browser keeps few connections to one address: a page that nobody sees gives its own back, and catches up later.
 document.addEventListener("visibilitychange", () => {

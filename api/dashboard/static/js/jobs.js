@@ -18,9 +18,14 @@ addEventListener("click", (event) => {
   fold(group);
 });
 
+// An address names only the filters that are on.
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  for (const name of ["project", "q"]) if (detail.parameters.get(name) === "") detail.parameters.delete(name);
+});
+
 // On a narrow screen the filters start closed.
 const facets = document.querySelector(".facets");
-if (facets && matchMedia("(max-width: 860px)").matches) facets.open = false;
+if (facets && matchMedia("(max-width: 1180px)").matches) facets.open = false;
 
 let lostAt = null;
 document.addEventListener("htmx:afterRequest", ({ detail }) => {

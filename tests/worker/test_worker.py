@@ -1,0 +1,242 @@
+"""The hands in parts: devices, processes, the recorder, and what the Celery process must never import."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from core.events import (
+    Audited,
+    Checked,
+    CheckpointSaved,
+    EpochEnded,
+    Exported,
+    LayerChannels,
+    Noticed,
+    PhaseEnded,
+    PhaseStarted,
+    Progress,
+    Scored,
+)
+from core.files import sha256
+from made import CPU, queue
+from store import feed, jobs, records, tokens, workers
+from store.schedule import Claim
+from store.tables import Checkpoint, Job
+from worker import devices, recorder
+from worker.processes import kill_group, start_time
+from worker.recorder import Fenced, Recorder
+
+
+@pytest.fixture
+def claimed(database: Session) -> Claim:
+    worker = workers.register(database, "host", 1, [CPU])
+    queue(database, tokens.user_named(database, "ada"))
+    found = jobs.claim(database, worker)
+    database.commit()
+    assert found
+    return found
+
+
+@pytest.fixture
+def recording(database: Session, claimed: Claim) -> Recorder:
+    return Recorder(claimed.job_id, claimed.fence, jobs.find(database, claimed.job_id).last_seq)
+
+
+def saved(tmp_path: Path, epoch: int) -> CheckpointSaved:
+    path = tmp_path / f"{epoch}.safetensors"
+    path.write_bytes(os.urandom(64))
+    return CheckpointSaved(phase="train", epoch=epoch, batch=0, path=str(path), sha256=sha256(path))
+
+
+def epoch_ended(tmp_path: Path, epoch: int) -> EpochEnded:
+    layer = LayerChannels(layer="conv1", alive=3, total=4)
+    return EpochEnded(
+        epoch=epoch,
+        epochs=3,
+        stage="train",
+        values={"validation_clean": 0.5},
+        layers=[layer],
+        series={"train_loss": [1.0, 2.0]},
+        best=True,
+        checkpoint=saved(tmp_path, epoch),
+    )
+
+
+SCORED = Scored(
+    protocol="paper",
+    label="fgsm",
+    attack={"name": "fgsm"},
+    eps=0.1,
+    steps=1,
+    restarts=1,
+    draws=1,
+    images=4,
+    correct=2,
+    accuracy=0.5,
+    low=0.1,
+    high=0.9,
+    seconds=1.0,
+    survived="0101",
+)
+
+
+def test_the_celery_process_never_imports_torch(servers) -> None:
+    script = "import worker.app, worker.tasks, sys; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
+    assert out.stdout.split() == ["False", "False"]
+
+
+def test_this_machine_has_a_cpu_with_a_name_and_memory(servers) -> None:
+    cpu = devices.devices()[0]
+    assert (cpu.name, cpu.kind, cpu.slots) == ("cpu:0", "cpu", 1)
+    assert cpu.model
+    assert cpu.memory > 2**28
+    assert 1 <= devices.threads() <= os.cpu_count()
+
+
+def test_a_process_is_known_by_pid_and_start_time() -> None:
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    started = start_time(process.pid)
+    assert not kill_group(process.pid, started + 1), "a later process of the same pid is left alone"
+    assert process.poll() is None
+    assert kill_group(process.pid, started)
+    process.wait(5)
+    assert start_time(process.pid) is None
+    assert not kill_group(process.pid, started)
+
+
+def test_a_process_dies_with_its_parent() -> None:
+    child = "import os; from worker.processes import die_with_parent; die_with_parent(os.getppid()); print(os.getpid(), flush=True); import time; time.sleep(60)"
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    for _ in range(50):
+        if start_time(pid) is None:
+            return
+        time.sleep(0.1)
+    pytest.fail("the child outlived its parent")
+
+
+def test_an_epoch_becomes_rows_and_one_line_in_the_feed(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
+) -> None:
+    recording.record(epoch_ended(tmp_path, 1))
+    database.expire_all()
+    (row,) = records.epochs(database, claimed.job_id)
+    assert row.values == {"validation_clean": 0.5}
+    assert records.series(database, claimed.job_id, "train_loss", 10) == [1.0, 2.0]
+    last = feed.read(database, claimed.job_id)[-1]
+    assert last.kind == "epoch_ended"
+    assert not {"series", "layers", "checkpoint"} & last.body.keys(), "events carry no arrays"
+    job = jobs.find(database, claimed.job_id)
+    assert job.last["validation_clean"] == 0.5
+    (checkpoint,) = records.checkpoints(database, claimed.job_id)
+    from store import artifacts
+
+    assert artifacts.sound(checkpoint.sha256)
+
+
+def test_old_checkpoints_go_with_their_files(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
+) -> None:
+    from store import artifacts
+
+    digests = []
+    for epoch in (1, 2, 3):
+        event = epoch_ended(tmp_path, epoch)
+        digests.append(event.checkpoint.sha256)
+        recording.record(event)
+    assert [artifacts.sound(digest) for digest in digests] == [False, True, True]
+    assert len(database.scalars(select(Checkpoint)).all()) == 2
+
+
+def test_scores_checks_phases_and_files_become_rows(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
+) -> None:
+    path = tmp_path / "0-safetensors.safetensors"
+    path.write_bytes(b"model")
+    events = [
+        PhaseStarted(phase="evaluate"),
+        SCORED,
+        PhaseEnded(phase="evaluate", seconds=2.0),
+        Checked(check="eps_0", value=0, passes=0, fails=0, unit="images", images=4, verdict="passed", words="fine"),
+        Audited(level="quick", verdict="warnings"),
+        Exported(exporter="safetensors", path=str(path), sha256=sha256(path), bytes=5, logits_difference=0.0),
+        Progress(phase="export", done=1, total=1, text="x"),
+    ]
+    for event in events:
+        recording.record(event)
+    database.expire_all()
+    job = jobs.find(database, claimed.job_id)
+    assert job.phases == {"evaluate": {"state": "succeeded", "seconds": 2.0}}
+    assert job.trust == "warnings"
+    assert job.progress["phase"] == "export"
+    assert records.results(database, claimed.job_id)[0]["survived"] == "0101"
+    assert records.checks(database, claimed.job_id)[0]["verdict"] == "passed"
+    assert [one.name for one in records.files(database, claimed.job_id)] == ["0-safetensors.safetensors"]
+    assert "survived" not in feed.read(database, claimed.job_id)[3].body
+
+
+def test_a_fenced_attempt_is_told_and_writes_nothing(database: Session, recording: Recorder, claimed: Claim) -> None:
+    database.execute(text("UPDATE jobs SET fence = fence + 1"))
+    database.commit()
+    before = len(feed.read(database, claimed.job_id))
+    for event in (SCORED, Noticed(text="late"), Progress(phase="train", done=1, total=2, text="x")):
+        with pytest.raises(Fenced):
+            recording.record(event)
+    assert len(feed.read(database, claimed.job_id)) == before
+    assert records.results(database, claimed.job_id) == []
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_lost_answer_to_commit_is_asked_about_not_assumed(
+    database: Session, recording: Recorder, claimed: Claim, monkeypatch, committed: bool
+) -> None:
+    """The connection breaks at COMMIT, once after it took place and once before: the event stands there once."""
+    original, failed = recorder.transaction, []
+
+    from contextlib import contextmanager
+
+    @contextmanager
+    def breaking(*arguments):
+        with original(*arguments) as session:
+            yield session
+            if not failed and any(True for _ in [session.new or session.dirty or True]):
+                failed.append(True)
+                session.commit() if committed else session.rollback()
+                raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    monkeypatch.setattr(recorder, "transaction", breaking)
+    monkeypatch.setattr(recorder.time, "sleep", lambda _: None)
+    recording.record(Noticed(text="once"))
+    recording.record(Noticed(text="then"))
+    database.expire_all()
+    texts = [event.body["text"] for event in feed.read(database, claimed.job_id) if event.kind == "noticed"]
+    assert texts == ["once", "then"]
+    assert database.get(Job, claimed.job_id).last_seq == recording.seq
+
+
+def test_ids_in_the_environment_are_what_the_attempt_reads(servers) -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "worker.attempt"],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "SPARRING_JOB": str(uuid.uuid4()),
+            "SPARRING_FENCE": "1",
+            "SPARRING_SLOT": "cpu:0/0",
+            "SPARRING_PARENT": str(os.getpid()),
+        },
+    )
+    assert out.returncode == 70, "a job that is not there is nobody's"
