@@ -7,17 +7,19 @@ hardware, the versions and the exact specification, to benchmarks/results/. The 
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import torch
 
-from core.events import Progress
+from core.errors import Cancelled
 from core.run import Place, run
 from core.spec import JobSpec, parse
 from worker.devices import cpu_model
@@ -47,17 +49,13 @@ def images_a_second(spec: JobSpec, data: Path, device: str, batches: int) -> flo
     """Train until `batches` batches have been timed after the warm-up, then leave."""
     ends: list[float] = []
 
-    def stop() -> str | None:
+    def stop() -> Literal["cancel"] | None:
         ends.append(time.perf_counter())
         return "cancel" if len(ends) == WARM_UP + batches else None
 
-    try:
-        for event in run(spec, Place(data / "work", data, device), stop=stop):  # type: ignore[arg-type]
-            if isinstance(event, Progress):
-                print(f"  {len(ends)} batches", end="\r", flush=True)
-    except Exception as error:
-        if type(error).__name__ != "Cancelled":
-            raise
+    with TemporaryDirectory() as work, contextlib.suppress(Cancelled):
+        for _ in run(spec, Place(Path(work), data, device), stop=stop):
+            pass
     return batches * spec.train.batch_size / (ends[-1] - ends[WARM_UP - 1])
 
 

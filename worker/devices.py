@@ -36,6 +36,7 @@ def _gpus() -> list[Device]:
 
 
 def cpu_model() -> str:
+    """The processor as its maker calls it, or else its architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
