@@ -7,7 +7,7 @@ run draws what the uninterrupted one would have drawn, and the judge of an attac
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ def numerics(deterministic: bool) -> Iterator[None]:
     Fresh memory is not filled, as torch's deterministic mode does by default to expose reads of it: that took a tenth of
     the training time on a CPU, and no run reads what it has not written (the test of bit-for-bit resumption would see it).
     """
-    memory = torch.utils.deterministic
+    memory = cast(Any, torch.utils.deterministic)  # its stubs leave the setting out
     before = (
         torch.backends.cudnn.allow_tf32,
         torch.are_deterministic_algorithms_enabled(),
@@ -51,7 +51,7 @@ def numerics(deterministic: bool) -> Iterator[None]:
     )
     torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(deterministic)
-    memory.fill_uninitialized_memory = False  # type: ignore[assignment]
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
