@@ -1,9 +1,9 @@
 """Which channels are alive, and removing the dead ones for real.
 
 A convolution's input channel is dead where its whole slice w[:, c] is exactly zero: whatever arrives there changes nothing.
-`alive` finds, for each tie of the model (who shares a channel index), the channels that some consumer reads; `remove` cuts
+`alive` finds, for each tie of the model (who shares a channel index), the channels that its consumer reads; `remove` cuts
 the others out of every layer of the tie. Where the channels are the image's or a residual stream's, which others read too,
-they stay in place and are gathered before their consumers.
+they stay in place and are gathered before the consumer.
 
 The same `keep`, applied to a fresh network of the same settings, gives the same small shapes: that is how a compact model
 is loaded again.
@@ -17,20 +17,20 @@ from torch import Tensor, nn
 from core.events import LayerChannels
 
 Keep = dict[str, list[int]]
-"""The channels kept, by the name of a tie's first consumer."""
+"""The channels kept, by the name of the layer that reads them."""
 
 
 @dataclass(frozen=True)
 class Tie:
     """One channel index that several layers share; layers are named as in `named_modules`.
 
-    `consumers` read the channels. `producer`'s outputs are the channels, or it is None where they are the image's or a
+    `consumer` reads the channels. `producer`'s outputs are the channels, or it is None where they are the image's or a
     residual stream's, which others read too: then the channels are gathered at `gather`, an identity in the whole
     network. `norm` is the per-channel layer in between, if any. `area` is the number of features a channel has become by
     the time a linear consumer reads it.
     """
 
-    consumers: tuple[str, ...]
+    consumer: str
     producer: str | None = None
     gather: str | None = None
     norm: str | None = None
@@ -39,7 +39,7 @@ class Tie:
     def within(self, prefix: str) -> "Tie":
         """The same tie in a network that holds this one under `prefix`."""
         return Tie(
-            tuple(f"{prefix}.{consumer}" for consumer in self.consumers),
+            f"{prefix}.{self.consumer}",
             self.producer and f"{prefix}.{self.producer}",
             self.gather and f"{prefix}.{self.gather}",
             self.norm and f"{prefix}.{self.norm}",
@@ -65,10 +65,10 @@ def alive(net: nn.Module, ties: tuple[Tie, ...]) -> Keep:
     """For each tie that has dead channels, the living ones; at least one is kept, so that every shape stays legal."""
     keep = {}
     for tie in ties:
-        used = torch.stack([_reads(net.get_submodule(name), tie.area) for name in tie.consumers]).any(0)
+        used = _reads(net.get_submodule(tie.consumer), tie.area)
         if not used.all():
             used[0] |= not used.any()
-            keep[tie.consumers[0]] = used.nonzero().flatten().tolist()
+            keep[tie.consumer] = used.nonzero().flatten().tolist()
     return keep
 
 
@@ -85,15 +85,14 @@ def _reads(layer: nn.Module, area: int) -> Tensor:
 def remove(net: nn.Module, ties: tuple[Tie, ...], keep: Keep) -> nn.Module:
     """Cut every tie named in `keep` down to the channels it lists, in place; returns the network."""
     for tie in ties:
-        if tie.consumers[0] in keep:
-            index = torch.tensor(keep[tie.consumers[0]], device=next(net.parameters()).device)
+        if tie.consumer in keep:
+            index = torch.tensor(keep[tie.consumer], device=next(net.parameters()).device)
             _cut(net, tie, index)
     return net
 
 
 def _cut(net: nn.Module, tie: Tie, index: Tensor) -> None:
-    for name in tie.consumers:
-        _take_inputs(net.get_submodule(name), index, tie.area)
+    _take_inputs(net.get_submodule(tie.consumer), index, tie.area)
     if tie.norm:
         _take_outputs(net.get_submodule(tie.norm), index)
     if tie.producer:

@@ -103,8 +103,9 @@ def outcome(job: Job) -> None:
 
 def _shrunk(small: dict[str, Any]) -> str:
     before, after = small["parameters_before"], small["parameters_after"]
+    channels, removed = small["channels_before"], small["channels_before"] - small["channels_after"]
     return (
-        f"{100 * small['channel_sparsity']:.1f} % of the input channels are zero and removed: "
+        f"{removed} of {channels} input channels ({100 * removed / channels:.1f} %) were zero and are removed: "
         f"{before:,} to {after:,} parameters, MACs {small['macs_before'] / 1e6:.1f} M to {small['macs_after'] / 1e6:.1f} M; "
         f"logits differ by at most {small['logits_difference']:.1g}."
     )

@@ -60,7 +60,7 @@ class LeNet5(Model):
     def ties(self) -> tuple[Tie, ...]:
         """The image, and the outputs of the two convolutions."""
         return (
-            Tie(consumers=("conv1",), gather="gather"),
-            Tie(consumers=("conv2",), producer="conv1"),
-            Tie(consumers=("linears.0",), producer="conv2", area=area(self.widths)),
+            Tie("conv1", gather="gather"),
+            Tie("conv2", producer="conv1"),
+            Tie("linears.0", producer="conv2", area=area(self.widths)),
         )

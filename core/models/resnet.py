@@ -19,7 +19,11 @@ WIDTHS = (16, 32, 64)
 
 
 class Block(nn.Module):
-    """x + conv2(act(bn2(conv1(act(bn1(x)))))), with slots for a channel gather before bn1 and for noise after the sum."""
+    """x + conv2(act(bn2(conv1(act(bn1(x)))))), with slots where compaction gathers channels, and for noise after the sum.
+
+    Where the shape changes, conv1 and the shortcut read the same activations and may each have dead channels of its own:
+    they are gathered one by one, behind bn1. Elsewhere conv1 is alone, and bn1 shrinks with it.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -30,13 +34,15 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         changes = stride != 1 or inputs != outputs
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changes else None
+        self.gather_inside: nn.Module = nn.Identity()
+        self.gather_around: nn.Module = nn.Identity()
         self.noise: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
         active = F.relu(self.bn1(self.gather(x)))
-        residual = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        out = (x if self.shortcut is None else self.shortcut(active)) + residual
+        residual = self.conv2(F.relu(self.bn2(self.conv1(self.gather_inside(active)))))
+        out = (x if self.shortcut is None else self.shortcut(self.gather_around(active))) + residual
         return cast(Tensor, self.noise(out))
 
 
@@ -93,11 +99,13 @@ class ResNet(Model):
     def ties(self) -> tuple[Tie, ...]:
         """The image, the stream as each block reads it, and the inside of each block."""
         per_stage = (self.depth - 2) // 6
-        found = [Tie(consumers=("conv1",), gather="gather")]
+        found = [Tie("conv1", gather="gather")]
         for number in range(3 * per_stage):
             block = f"blocks.{number}"
-            shortcut = (f"{block}.shortcut",) if number in (per_stage, 2 * per_stage) else ()
-            stream = (f"{block}.conv1", *shortcut)
-            found.append(Tie(consumers=stream, gather=f"{block}.gather", norm=f"{block}.bn1"))
-            found.append(Tie(consumers=(f"{block}.conv2",), producer=f"{block}.conv1", norm=f"{block}.bn2"))
+            if number in (per_stage, 2 * per_stage):
+                found.append(Tie(f"{block}.conv1", gather=f"{block}.gather_inside"))
+                found.append(Tie(f"{block}.shortcut", gather=f"{block}.gather_around"))
+            else:
+                found.append(Tie(f"{block}.conv1", gather=f"{block}.gather", norm=f"{block}.bn1"))
+            found.append(Tie(f"{block}.conv2", producer=f"{block}.conv1", norm=f"{block}.bn2"))
         return tuple(found)

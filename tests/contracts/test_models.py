@@ -9,7 +9,7 @@ from torch import nn
 from contracts.conftest import of
 from core import proximal
 from core.blueprint import Blueprint
-from core.channels import alive, convolutions, remove
+from core.channels import alive, convolutions, layers, remove
 from core.models.base import Model, parameters
 from core.noise import reseed, silent, stochastic_layers
 
@@ -86,6 +86,14 @@ def test_removing_dead_channels_changes_no_logit(model: Model) -> None:
         reseed(small, seed)
         torch.testing.assert_close(small(x), net(x), rtol=0, atol=1e-5)
     assert parameters(small) < parameters(net)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_dead_channel_is_removed_but_the_last_of_a_layer(model: Model) -> None:
+    net = pruned(model)
+    small = remove(copy.deepcopy(net), model.ties(), alive(net, model.ties()))
+    expected = [(layer.layer, max(layer.alive, 1)) for layer in layers(net)]
+    assert [(layer.layer, layer.total) for layer in layers(small)] == expected
 
 
 @pytest.mark.parametrize("model", MODELS)
