@@ -59,12 +59,12 @@ class Trial:
         for draw in range(self.draws):
             reseed(self.net, *self.key, "judge", start, draw)
             judged.append(self.net(x).argmax(1) == y)
-        return torch.stack(judged)
+        return torch.stack(judged).cpu()
 
     @property
     def right(self) -> Tensor:
         """(draws, images done so far) booleans, on the CPU."""
-        return torch.cat([part.cpu() for part in self.judged], 1) if self.judged else torch.zeros(self.draws, 0).bool()
+        return torch.cat(self.judged, 1) if self.judged else torch.zeros(self.draws, 0).bool()
 
     @property
     def accuracy(self) -> float:

@@ -5,6 +5,7 @@ something, compares it with two thresholds (passes, fails; between them: warning
 no charge against the network: it means that the attacks were too weak to conclude.
 
 On random networks every figure is an average over judging draws, so that no single draw counts as an attack's success.
+Points lost are never judged finer than the images allow: up to one image passes, and more than three are needed to fail.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -105,10 +106,11 @@ class Audit:
         yield self._checked("zero_gradients", share, 1, 10, "% of images", words)
 
     def black_box(self) -> Iterator[float | Checked]:
-        """An attack without gradients must not break what those with gradients leave."""
-        blind_labels = {attack.label for attack in self.spec.evaluate.paper.attacks if attack.black_box}
-        blind = [scored for scored in self.scored if scored.label in blind_labels]
-        seeing = [scored for scored in self.scored if scored.attack and scored.label not in blind_labels]
+        """An attack without gradients must not break what those with gradients leave, at the threat's radius."""
+        attacks = [attack for attack in self.spec.evaluate.paper.attacks if attack.eps == self.spec.threat.eps]
+        labels = {attack.label: attack.black_box for attack in attacks}
+        blind = [scored for scored in self.scored if labels.get(scored.label) is True]
+        seeing = [scored for scored in self.scored if labels.get(scored.label) is False]
         if not blind or not seeing:
             return
         n = min(s.images for s in blind + seeing)
@@ -143,6 +145,9 @@ class Audit:
     def _checked(
         self, check: str, value: float, passes: float, fails: float, unit: str, words: str, images: int | None = None
     ) -> Checked:
+        n = len(self.images) if images is None else images
+        if unit == "points lost":
+            passes, fails = max(passes, 100 / n), max(fails, 300 / n)
         verdict: Verdict = "passed" if value <= passes else "failed" if value > fails else "warnings"
         return Checked(
             check=check,
@@ -150,7 +155,7 @@ class Audit:
             passes=passes,
             fails=fails,
             unit=unit,
-            images=len(self.images) if images is None else images,
+            images=n,
             verdict=verdict,
             words=words,
         )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -82,9 +81,3 @@ def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
     if "$pairs" in tree:
         return {key: _decode(item, tensors) for key, item in tree["$pairs"]}
     return {key: _decode(item, tensors) for key, item in tree.items()}
-
-
-@torch.no_grad()
-def restore(net: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy saved weights and buffers into a network, keeping its device and memory layout."""
-    net.load_state_dict(weights)

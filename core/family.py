@@ -84,10 +84,18 @@ def _bare_name(value: Any) -> Any:
 
 # ---- exact numbers: 8/255 stays 8/255 from the file to the database and back
 
-_FRACTION = re.compile(r"\d{1,9}(\.\d{1,12})?(/\d{1,9})?")
+FINEST = 10**30
+_FRACTION = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?(/[0-9]{1,40})?")
 
 
 def _exact(value: Any) -> Any:
+    exact = _fraction(value)
+    if exact.denominator > FINEST:
+        raise ValueError("give a number of at most 30 decimals")
+    return exact
+
+
+def _fraction(value: Any) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise ValueError("give a number or a fraction such as 8/255")
     if isinstance(value, str):
@@ -111,6 +119,8 @@ Exact = Annotated[
     Fraction,
     BeforeValidator(_exact),
     PlainSerializer(_written, when_used="json"),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(/\d+)?$"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9]{1,40}(\.[0-9]{1,40})?(/[0-9]{1,40})?$"}]}
+    ),
 ]
 """A number that may be written as a fraction and is kept exactly."""

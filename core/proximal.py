@@ -39,14 +39,15 @@ def transformed_l1(w: Tensor, lam: float, a: float = 1.0) -> Tensor:
     """argmin_u lam sum_i (a + 1)|u_i| / (a + |u_i|) + (1/2)||u - w||^2.
 
     Zhang and Xin 2018 (arXiv 1411.5735), theorem 3.1; the thesis's Lemma 14. Between l1 (a to infinity) and l0 (a to 0).
-    The arccos argument is clamped: above the threshold it lies in [-1, 1] but for rounding.
+    The arccos argument is clamped: above the threshold it lies in [-1, 1] but for rounding. Computed in double precision:
+    for large a the terms nearly cancel.
     """
     low = lam <= a * a / (2 * (a + 1))
     threshold = lam * (a + 1) / a if low else math.sqrt(2 * lam * (a + 1)) - a / 2
-    size = w.abs()
+    size = w.double().abs()
     phi = torch.arccos((1 - 27 * lam * a * (a + 1) / (2 * (a + size) ** 3)).clamp(-1, 1))
     shrunk = 2 / 3 * (a + size) * torch.cos(phi / 3) - 2 * a / 3 + size / 3
-    return torch.where(size > threshold, w.sign() * shrunk, 0.0) if lam else w.clone()
+    return torch.where(size > threshold, w.sign() * shrunk, 0.0).to(w.dtype) if lam else w.clone()
 
 
 def group_soft(w: Tensor, lam: float, axes: Axes) -> Tensor:

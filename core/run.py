@@ -65,8 +65,13 @@ def run(spec: JobSpec, place: Place, resume: Resume | None = None, stop: Stop = 
             yield from job.clock.timed(job.phases(saved))
         except Left:
             return
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise OutOfMemory(place.device, job.phase, str(error)[:200]) from error
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as error:  # torch.OutOfMemoryError is a RuntimeError, and a full CPU only that
+            if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+                raise OutOfMemory(place.device, job.phase, str(error)[:200]) from error
+            raise
 
 
 @dataclass

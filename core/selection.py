@@ -51,5 +51,5 @@ def trials(
 
 
 def sparse_enough(net: nn.Module, least: float | None) -> bool:
-    """Whether the share of dead input channels, or of zero weights, reaches `least`."""
-    return least is None or max(channel_sparsity(net), weight_sparsity(net)) >= least
+    """Whether the share of dead input channels, or where there are none of zero weights, reaches `least`."""
+    return least is None or (channel_sparsity(net) or weight_sparsity(net)) >= least

@@ -184,7 +184,13 @@ class JobSpec(Settings):
 def parse(document: Any, prefix: str = "") -> JobSpec:
     """The resolved job of a document of JSON values; `InvalidSpec` lists every problem, with pointers below `prefix`."""
     try:
-        spec = JobSpec.model_validate_json(_as_json(document), strict=True)
+        text = _as_json(document)
+    except ValueError as error:  # an integer of more digits than Python writes
+        raise InvalidSpec(
+            (Problem(prefix, f"cannot be written as JSON: {error}", "a huge number", "usual numbers"),)
+        ) from None
+    try:
+        spec = JobSpec.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise InvalidSpec(tuple(problems_of(error, document, JobSpec, prefix))) from None
     if found := tuple(_contradictions(spec, prefix)):
@@ -232,6 +238,10 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
     if evaluate.images and evaluate.images > data.test_size:
         yield Problem(
             f"{at}/evaluate/images", "is more than the test set has", evaluate.images, f"at most {data.test_size}"
+        )
+    if spec.seed + spec.replicates > 2**31:
+        yield Problem(
+            f"{at}/replicates", "leads past the largest seed", spec.replicates, f"at most {2**31 - spec.seed}"
         )
     yield from _repeated_labels(spec, at)
     yield from _wrong_shape(spec, at)

@@ -15,9 +15,9 @@ Radius = Annotated[Exact, Field(ge=0, le=1)]
 def usual_step(eps: Fraction, steps: int) -> Fraction:
     """The length of a step where none is given: 2.5 eps / steps (Madry et al. 2018), enough to cross the ball and come back.
 
-    At eps 8/255 that is the thesis's 2/255 for the 10 steps of training and its 1/255 for the 20 steps of IFGSM.
+    At eps 8/255 that is the thesis's 2/255 for the 10 steps of training and its 1/255 for the 20 steps of IFGSM. At most 1.
     """
-    return Fraction(5, 2) * eps / steps
+    return min(Fraction(1), Fraction(5, 2) * eps / steps)
 
 
 class Threat(Settings):

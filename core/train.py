@@ -85,9 +85,9 @@ def train(
     steps, end = len(splits.train) // spec.train.batch_size, 0
     for stage in spec.sparsifier.stages(spec.train.epochs, spec.train.lr):
         start, end = end, end + stage.epochs
+        trainee.net = spec.sparsifier.advance(trainee.net, stage)
         if resume and (resume["epoch"], resume["batch"]) > (end, 0):
             continue  # a checkpoint at a stage's very end belongs to that stage, which has yet to be finalised
-        trainee.net = spec.sparsifier.advance(trainee.net, stage)
         optimizer = spec.sparsifier.optimizer(trainee.net, spec.train, steps, stage)
         meter, trainee.best = Meter(steps), -1.0
         if resume:
@@ -178,6 +178,13 @@ def _stop_if_diverged(meter: Meter, trainee: Trainee) -> None:
             raise Diverged(trainee.epoch + 1, trainee.batch, str(loss))
 
 
+def _stop_if_broken(trainee: Trainee, meter: Meter, values: dict[str, float]) -> None:
+    """The last step of an epoch may have broken the weights after the loss was still fine."""
+    weights = all(bool(p.isfinite().all()) for p in trainee.net.parameters())
+    if not weights or not all(map(math.isfinite, values.values())):
+        raise Diverged(trainee.epoch + 1, meter.steps, "finite, but not the weights after it")
+
+
 def _obey(
     wish: Literal["cancel", "save"] | None,
     spec: JobSpec,
@@ -208,6 +215,7 @@ def _end_epoch(
     counted = {name: sum(row) / (meter.steps * spec.train.batch_size) for name, row in series.items() if name != "loss"}
     values |= {"train_loss": sum(series["loss"]) / meter.steps} | {f"train_{name}": v for name, v in counted.items()}
     values |= optimizer.figures
+    _stop_if_broken(trainee, meter, values)
     with sparse_version(trainee.net, optimizer):
         yield from _judge(spec, trainee, splits, meter, values)
         values |= {"weight_sparsity": weight_sparsity(trainee.net), "channel_sparsity": channel_sparsity(trainee.net)}

@@ -1,6 +1,6 @@
 """What an attack is, and what the base guarantees of every member.
 
-A member gives `steps`, a generator of candidates: long attacks can then be watched and stopped between steps. The base's
+A member gives `steps_from`, a generator of candidates: long attacks can then be watched and stopped between steps. The base's
 `search` re-imposes the ball and the box on each, and leaves the network's modes, its parameters' gradients and the global
 random generators as they were.
 """
@@ -8,7 +8,7 @@ random generators as they were.
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
@@ -23,10 +23,7 @@ Keep = Literal["best", "last"]
 
 
 class Attack(Plugin):
-    """An adversary that moves images within a ball so that the network errs. Members give `steps`."""
-
-    black_box: ClassVar[bool] = False
-    """Whether it uses logits alone, and no gradient."""
+    """An adversary that moves images within a ball so that the network errs. Members give `steps_from`."""
 
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
     """The key of its results, unique in its list; by default the name and the number of steps."""
@@ -63,6 +60,11 @@ class Attack(Plugin):
         """The ball, once `within` has filled in its radius."""
         assert self.eps is not None, "within(threat) comes first"
         return Threat(eps=self.eps)
+
+    @property
+    def black_box(self) -> bool:
+        """Whether it uses logits alone, and no gradient."""
+        return False
 
     @property
     def default_label(self) -> str:

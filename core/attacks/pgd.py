@@ -22,17 +22,17 @@ class GradientAttack(Attack):
 
     steps: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Gradient steps from each start."""
-    step: Annotated[Exact, Field(gt=0, le=1)] | None = None
+    step: Annotated[Exact, Field(ge=0, le=1)] | None = None
     """Length of a step; 2.5 eps / steps if left out."""
     keep: Keep | None = None
-    """The image returned: the best iterate met, the clean image included, or the last (the papers' rule, and the default
-    under the protocol `paper`)."""
+    """The image returned: the best iterate met, the clean image included, or the last one (the papers' rule, and the default
+    under the protocol `paper`); of several starts, the best of their last ones."""
 
     def within(self, threat: Threat, keep: Keep = "best") -> Self:
         """eps, step and keep filled in."""
         filled = super().within(threat, keep)
         assert filled.eps is not None
-        step = self.step or usual_step(filled.eps, self.steps)
+        step = usual_step(filled.eps, self.steps) if self.step is None else self.step
         return filled.model_copy(update={"step": step, "keep": self.keep or keep})
 
     def starts(self, x: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
@@ -45,9 +45,9 @@ class GradientAttack(Attack):
         return "ce"
 
     def steps_from(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-        """All iterates of all starts, or after each the best so far."""
+        """The iterates of the one start, or after each iterate the best so far: of all, or of the last ones of the starts."""
         iterates = self.iterates(net, x, y, generator)
-        yield from iterates if self.keep == "last" else self.bests(net, x, y, iterates)
+        yield from iterates if self.keep == "last" and self.tries == 1 else self.bests(net, x, y, iterates)
 
     def iterates(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """The iterates of one start after the other."""
@@ -56,11 +56,16 @@ class GradientAttack(Attack):
             yield from ascend(net, x, y, start, self.threat, float(self.step), self.steps, LOSSES[self.ascends])
 
     def bests(self, net: nn.Module, x: Tensor, y: Tensor, iterates: Iterator[Tensor]) -> Iterator[Tensor]:
-        """The best candidate after each iterate, judged by one forward pass of its own."""
+        """The best candidate after each iterate, judged by one forward pass of its own.
+
+        Candidates are the image and all iterates; where the last ones count, only the last iterate of each start.
+        """
         best = Best(x)
-        self.show(best, net, x, y)
-        for iterate in iterates:
-            self.show(best, net, iterate, y)
+        if self.keep != "last":
+            self.show(best, net, x, y)
+        for number, iterate in enumerate(iterates, 1):
+            if self.keep != "last" or number % self.steps == 0:
+                self.show(best, net, iterate, y)
             yield best.image
 
     @torch.no_grad()
@@ -76,8 +81,9 @@ class GradientAttack(Attack):
 
     @property
     def passes(self) -> float:
-        """2 a step, 3 where each iterate is judged."""
-        return float(self.tries * self.steps * (2 if self.keep == "last" else 3))
+        """2 a step, and 1 for each candidate that is judged."""
+        judged = self.steps if self.keep != "last" else int(self.tries > 1)
+        return float(self.tries * (2 * self.steps + judged))
 
 
 class Pgd(GradientAttack):

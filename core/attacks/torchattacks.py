@@ -15,13 +15,29 @@ from torch import Tensor, nn
 
 from core.attacks.base import Attack
 
-Setting = bool | Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | Annotated[float, Field(ge=-1e6, le=1e6)] | str
+Word = Annotated[str, Field(pattern=r"^[ -~]{0,100}$")]
+Setting = bool | Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | Annotated[float, Field(ge=-1e6, le=1e6)] | Word
+BLACK_BOXES = {"OnePixel", "Pixle", "SPSA", "Square"}
 LEFT_OUT = {"MultiAttack", "LGV", "VANILA", "AttackWrapper", "Attack"}
 CLASSES: dict[str, Callable[..., Any]] = {
     name: kind
     for name, kind in vars(torchattacks).items()
     if inspect.isclass(kind) and issubclass(kind, torchattacks.attack.Attack) and name not in LEFT_OUT
 }
+
+
+class Contiguous(nn.Module):
+    """A network whose gradients to the pixels lie as the library's `view` expects them, whatever its own layout."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) pixels to (B, classes) logits."""
+        if x.requires_grad:
+            x.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return torch.as_tensor(self.net(x))
 
 
 class Torchattacks(Attack):
@@ -41,6 +57,9 @@ class Torchattacks(Attack):
         if unknown:
             accepted = ", ".join(sorted(self._accepted() - {"eps", "model"})) or "nothing else"
             raise ValueError(f"{self.attack} does not take {', '.join(sorted(unknown))}; it takes {accepted}")
+        steps = self.settings.get("steps", 1)
+        if type(steps) is not int or steps < 1:
+            raise ValueError(f"settings.steps must be a whole number from 1, not {steps!r}")
         return self
 
     def _accepted(self) -> set[str]:
@@ -57,7 +76,12 @@ class Torchattacks(Attack):
         arguments: dict[str, Any] = dict(self.settings)
         if "eps" in self._accepted():
             arguments["eps"] = float(self.threat.eps)
-        yield CLASSES[self.attack](net, **arguments)(x, y)
+        yield CLASSES[self.attack](Contiguous(net), **arguments)(x.contiguous(), y)
+
+    @property
+    def black_box(self) -> bool:
+        """Whether the class is one of those that use logits alone."""
+        return self.attack in BLACK_BOXES
 
     @property
     def default_label(self) -> str:
@@ -71,7 +95,7 @@ class Torchattacks(Attack):
         return int(self.settings.get("steps", known.default if known else 1))
 
     def turns(self, images: int) -> int:
-        """All at once."""
+        """All at once: such an attack can be neither watched nor stopped within a batch."""
         return 1
 
     @property

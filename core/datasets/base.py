@@ -6,6 +6,7 @@ import io
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,7 +175,11 @@ class Dataset(Plugin):
             data = bytearray()
             for size in self._download(url, data):
                 yield name, len(data), size
-            for file, content in zip(source.files, _unpacked(name, bytes(data), source.files), strict=True):
+            try:
+                contents = list(_unpacked(name, bytes(data), source.files))
+            except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
+                raise self._unusable(f"{url} gave something else than {name} ({error})", MIRROR) from error
+            for file, content in zip(source.files, contents, strict=True):
                 if hashlib.sha256(content).hexdigest() != file.sha256:
                     raise self._unusable(f"{url} gave a {file.path} with a wrong SHA-256", MIRROR)
                 write_whole(root / file.path, content)

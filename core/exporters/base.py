@@ -23,6 +23,15 @@ class Difference(NamedTuple):
     noisy: float | None
     predictions: int
 
+    def within(self, tolerance: float) -> bool:
+        """Whether both differences of logits are numbers up to the tolerance."""
+        return self.logits <= tolerance and (self.noisy is None or self.noisy <= tolerance)
+
+    @property
+    def worst(self) -> float:
+        """The larger difference of logits."""
+        return max(self.logits, self.noisy or 0.0)
+
 
 class Exporter(Plugin):
     """Writes a network to a file. Members give `write` and `read`; the base checks the one against the other."""
@@ -51,11 +60,10 @@ class Exporter(Plugin):
         path = path.with_suffix(self.suffix)
         self.write(net, blueprint, path)
         found = difference(net, self.read(path).to(x.device), x)
-        worst = max(found.logits, found.noisy or 0.0)
-        if worst > self.tolerance:
+        if not found.within(self.tolerance):
             path.unlink()
-            raise ExportChanged(self.name, f"a logit differs by {worst:.2g}, tolerance {self.tolerance:.2g}")
-        return path, worst
+            raise ExportChanged(self.name, f"a logit differs by {found.worst:.2g}, tolerance {self.tolerance:.2g}")
+        return path, found.worst
 
 
 @torch.no_grad()

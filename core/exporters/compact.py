@@ -37,8 +37,8 @@ class Compact(Exporter):
         keep = alive(net, ties)
         small = remove(copy.deepcopy(net), ties, keep)
         found = difference(net, small, x)
-        if max(found.logits, found.noisy or 0.0) > self.logits:
-            raise ExportChanged(self.name, f"a logit differs by {max(found.logits, found.noisy or 0.0):.2g}")
+        if not found.within(self.logits):
+            raise ExportChanged(self.name, f"a logit differs by {found.worst:.2g}, tolerance {self.logits:.2g}")
         if found.predictions > self.predictions_changed:
             raise ExportChanged(self.name, f"{found.predictions} of {len(x)} predictions differ")
         return small, blueprint.model_copy(update={"keep": keep}), found
@@ -49,7 +49,7 @@ class Compact(Exporter):
             return super().export(net, blueprint, x, path)
         small, shape, found = self.shrink(net, blueprint, x)
         path, worst = super().export(small, shape, x, path)
-        return path, max(worst, found.logits, found.noisy or 0.0)
+        return path, max(worst, found.worst)
 
     def write(self, net: nn.Module, blueprint: Blueprint, path: Path) -> None:
         """As safetensors."""

@@ -51,6 +51,7 @@ class AddNoise(torch.autograd.Function):
         x, noise, std, mean = ctx.saved_tensors
         n = x.numel() // std.numel()
         slope = ctx.a * (g * noise).sum(ctx.axes, keepdim=True, dtype=std.dtype) / ((n - 1) * std)
+        slope = slope.where(std > 0, 0.0)  # at a constant x, where std has no gradient, torch takes zero too
         return torch.addcmul(g, x, slope.to(x.dtype)).sub_((slope * mean).to(x.dtype)), None, None, None
 
 
@@ -64,7 +65,7 @@ class FeynmanKacNoise(Stochastic):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        if self.silent or not self.coefficient:
+        if self.silent:
             return x
         return cast(Tensor, AddNoise.apply(x, self.draw(x), self.coefficient, self.axes))  # type: ignore[no-untyped-call]
 
@@ -112,7 +113,7 @@ class EnResNet(Model):
     def _member(self, num_classes: int, channels: int) -> nn.Module:
         net = ResNet(depth=self.depth).build(num_classes, channels)
         for module in net.modules():
-            if isinstance(module, Block):
+            if self.noise and isinstance(module, Block):
                 module.noise = FeynmanKacNoise(self.noise, self.noise_std)
         return net
 

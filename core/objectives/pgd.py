@@ -31,7 +31,7 @@ class Pgd(Objective):
     """Radius; the threat's if left out."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """Gradient steps (thesis: 10)."""
-    step: Annotated[Exact, Field(gt=0, le=1)] | None = None
+    step: Annotated[Exact, Field(ge=0, le=1)] | None = None
     """Length of a step; 2.5 eps / steps if left out (2/255 for 10 steps at 8/255, the thesis's)."""
     random_start: bool = True
     """Whether to start at a uniform point of the ball, or at the image."""
@@ -43,7 +43,8 @@ class Pgd(Objective):
     def within(self, threat: Threat) -> Self:
         """eps and step filled in."""
         eps = threat.eps if self.eps is None else self.eps
-        return self.model_copy(update={"eps": eps, "step": self.step or usual_step(eps, self.steps)})
+        step = usual_step(eps, self.steps) if self.step is None else self.step
+        return self.model_copy(update={"eps": eps, "step": step})
 
     @property
     def passes(self) -> float:

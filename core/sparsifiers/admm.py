@@ -8,11 +8,13 @@ W = Z, where g allows only a given share of non-zeros. In scaled form,
 with the projection that keeps the largest weights, or groups, of each layer. Three stages: train, ADMM, then cut
 (W <- Proj(W)) and fine-tune what is left under a fixed mask.
 
-This is the fair baseline: Z and U are kept for the whole ADMM stage and updated once an epoch, the projection is on |w|,
-U is divided when rho grows (scaled duals are y / rho), and the network that is evaluated is the projected one. The
+This is the fair baseline: Z and U are kept for the whole ADMM stage, the projection is on |w|, U is divided when rho grows
+(scaled duals are y / rho), and the network that is evaluated is the projected one. Ye et al. update Z, U and rho every 20
+epochs, rho by a factor of 1.3 from 1e-3: `update_every: 20, rho: 1.0e-3, rho_growth: 1.3`. The
 implementation behind the thesis's Table 4.7 does none of these (see docs/why/methods.md).
 """
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -34,6 +36,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Shares = Annotated[tuple[Share, Share, Share], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
 
+Rate = Annotated[float, Field(gt=0, le=100)]
+Rates = Annotated[tuple[Rate, Rate, Rate], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+
+
 class Alternating(SparseOptimizer):
     """The ADMM stage: Z and U of some parameters in the state."""
 
@@ -52,8 +58,9 @@ class Alternating(SparseOptimizer):
 
     @property
     def rho(self) -> float:
-        """The penalty now: multiplied by rho_growth after every epoch."""
-        return float(self.settings.rho * self.settings.rho_growth ** (self.steps // self.steps_per_epoch))
+        """The penalty now: multiplied by rho_growth at every update of Z and U."""
+        updates = self.steps // (self.steps_per_epoch * self.settings.update_every)
+        return self.settings.rho and self.settings.rho * math.prod([self.settings.rho_growth] * updates)
 
     def before(self) -> None:
         """Add rho (W - Z + U), the gradient of the augmented term."""
@@ -62,7 +69,9 @@ class Alternating(SparseOptimizer):
                 p.grad.add_(p - state["Z"] + state["U"], alpha=self.rho)
 
     def end_epoch(self) -> None:
-        """The updates of Z and U; U is divided by the growth of rho that takes place here."""
+        """The updates of Z and U, if their turn has come; U is divided by the growth of rho that takes place here."""
+        if self.steps % (self.steps_per_epoch * self.settings.update_every):
+            return
         for p, state in self.chosen():
             state["Z"] = self.settings.project(p + state["U"])
             state["U"] = (state["U"] + p - state["Z"]) / self.settings.rho_growth
@@ -107,23 +116,27 @@ class Admm(Sparsifier):
     """Share of each convolution's weights, or groups, that become zero."""
     rho: Annotated[float, Field(ge=0, le=1e3)] = 1e-2
     """Penalty of the augmented Lagrangian at the start (thesis, Table 3.2: 1e-2)."""
-    rho_growth: Annotated[float, Field(ge=1, le=10)] = 1.3
-    """Factor on rho after each epoch of the ADMM stage (Ye et al.: 1.3)."""
+    rho_growth: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """Factor on rho at each update (Ye et al.: 1.3). Where lr times rho comes near 1, training diverges."""
+    update_every: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Epochs between two updates of Z, U and rho (Ye et al.: 20)."""
     shares: Shares = (0.5, 0.25, 0.25)
     """How the epochs are divided among training, ADMM and fine-tuning."""
-    lrs: Shares = (1.0, 0.1, 0.1)
+    lrs: Rates = (1.0, 0.1, 0.1)
     """Learning rate of each stage, as a share of train.lr (Ye et al.: 0.01 after 0.1)."""
 
     @model_validator(mode="after")
     def _shares_are_one(self) -> "Admm":
         if abs(sum(self.shares) - 1) > 1e-9:
             raise ValueError(f"shares must add up to 1, not {sum(self.shares):g}")
+        if not self.shares[1]:
+            raise ValueError("the second of the shares, ADMM's, must be above 0: nothing would be cut")
         return self
 
     def stages(self, epochs: int, lr: float) -> list[Stage]:
-        """Train, ADMM, fine-tune; a stage that rounds to no epoch is left out."""
-        first = round(epochs * self.shares[0])
-        second = round(epochs * (self.shares[0] + self.shares[1])) - first
+        """Train, ADMM for an epoch at least, fine-tune; of these two, one that rounds to no epoch is left out."""
+        first = min(round(epochs * self.shares[0]), epochs - 1)
+        second = max(round(epochs * (self.shares[0] + self.shares[1])) - first, 1)
         lengths = (first, second, epochs - first - second)
         every = zip(("train", "admm", "finetune"), lengths, self.lrs, strict=True)
         return [Stage(name, length, lr * share) for name, length, share in every if length]
@@ -136,6 +149,11 @@ class Admm(Sparsifier):
         if stage.name == "finetune":
             return Masked(made, steps_per_epoch, stage.epochs, convolutions(net))
         return SparseOptimizer(made, steps_per_epoch, stage.epochs)
+
+    @classmethod
+    def strong(cls) -> dict[str, object]:
+        """Zeros at once."""
+        return {"sparsity": 0.5}
 
     def without_strength(self) -> "Admm":
         """rho = 0 and nothing cut."""

@@ -90,16 +90,26 @@ class SparseOptimizer(torch.optim.Optimizer):
         return {"base": self.base.state_dict(), "own": own, "steps": self.steps, "figures": self.figures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave. Unlike torch's, it keeps the type of every tensor: masks stay boolean."""
+        """Take back what `state_dict` gave. Unlike torch's, it keeps the type of every tensor (masks stay boolean), and
+        gives each the memory layout of its parameter, as it had when it was made."""
         self.base.load_state_dict(state["base"])
         self.param_groups = self.base.param_groups
         everyone = list(self.parameters())
+        for p in everyone:
+            self.base.state[p] = {key: _laid_out(value, p) for key, value in self.base.state[p].items()}
         for number, own in state["own"].items():
             p = everyone[int(number)]
-            self.state[p] = {
-                key: value.to(p.device, copy=True) if isinstance(value, Tensor) else value for key, value in own.items()
-            }
+            self.state[p] = {key: _laid_out(value, p) for key, value in own.items()}
         self.steps, self.figures = state["steps"], state["figures"]
+
+
+def _laid_out(value: Any, p: nn.Parameter) -> Any:
+    """A copy of `value` on p's device; with p's memory layout, if it has p's shape."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape == p.shape:
+        return torch.empty_like(p, dtype=value.dtype, requires_grad=False).copy_(value)
+    return value.clone()
 
 
 class Sparsifier(Plugin):
@@ -108,6 +118,11 @@ class Sparsifier(Plugin):
     @abstractmethod
     def optimizer(self, net: nn.Module, base: Optimizer, steps_per_epoch: int, stage: Stage) -> SparseOptimizer:
         """The optimiser of one stage of the training of `net`; `base` makes the one that it wraps."""
+
+    @classmethod
+    def strong(cls) -> dict[str, Any]:
+        """What to add to `example` so that a few steps make zeros; the contract tests use it."""
+        return {}
 
     @abstractmethod
     def without_strength(self) -> "Sparsifier":

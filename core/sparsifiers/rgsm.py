@@ -54,6 +54,11 @@ class Rgsm(Sparsifier):
             made, steps_per_epoch, stage.epochs, convolutions(net), self.split, self.beta, self.pull, self.replace
         )
 
+    @classmethod
+    def strong(cls) -> dict[str, object]:
+        """Zeros at once."""
+        return {"lambda1": 1.0}
+
     def without_strength(self) -> "Rgsm":
         """lambda1 = lambda2 = 0, where u = w."""
         return self.model_copy(update={"lambda1": 0.0, "lambda2": 0.0})

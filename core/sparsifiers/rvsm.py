@@ -99,6 +99,11 @@ class Rvsm(Sparsifier):
             made, steps_per_epoch, stage.epochs, convolutions(net), self.split, self.beta, self.pull, self.replace
         )
 
+    @classmethod
+    def strong(cls) -> dict[str, object]:
+        """Zeros at once."""
+        return {"lam": 1e-3}
+
     def without_strength(self) -> "Rvsm":
         """lam = 0, where u = w."""
         return self.model_copy(update={"lam": 0.0})

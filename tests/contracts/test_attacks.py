@@ -67,7 +67,6 @@ def test_the_network_is_left_as_found(attack: Attack, small: nn.Module, images) 
     small(x).sum().backward()
     small[0].bias.requires_grad_(False)
     state = {name: value.clone() for name, value in small.state_dict().items()}
-    modes = [module.training for module in small.modules()]
     gradients = [p.grad.clone() if p.grad is not None else None for p in small.parameters()]
     small.eval()
     modes = [module.training for module in small.modules()]

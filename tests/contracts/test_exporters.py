@@ -52,3 +52,13 @@ def test_the_difference_of_two_networks_leaves_their_modes(small: nn.Module, ima
     modes = [module.training for module in small.modules()]
     difference(small, small, images[0])
     assert [module.training for module in small.modules()] == modes
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_network_whose_logits_are_not_numbers_is_not_exported(exporter: Exporter, tmp_path: Path) -> None:
+    model = members("core.models")["resnet"](depth=8)
+    net, blueprint = pruned(model), Blueprint(model=model, num_classes=10, channels=3)
+    with torch.no_grad():
+        net.get_parameter("fc.bias").fill_(torch.nan)
+    with pytest.raises(ExportChanged, match="a logit differs by nan"):
+        exporter.export(net, blueprint, torch.rand(4, 3, 32, 32), tmp_path / "model")

@@ -14,7 +14,10 @@ EVERY = [
     for family in FAMILIES
     for name, member in members(f"core.{family}").items()
 ]
-SOURCE = re.compile(r"arXiv \d{4}\.\d{4,5}|\d{4}|thesis|huggingface|torchattacks|pytorch", re.IGNORECASE)
+SOURCE = re.compile(
+    r"arXiv \d{4}\.\d{4,5}|[A-Z][a-z]+ (et al\. )?\(?(19|20)\d{2}|thesis|huggingface|torchattacks|pytorch",
+    re.IGNORECASE,
+)
 NO_SOURCE = {"dense", "natural", "compact"}
 """Members that are nobody's method."""
 

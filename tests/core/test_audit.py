@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.audit import Audit
-from core.events import Audited, Checked
+from core.events import Audited, Checked, Scored
 from core.spec import JobSpec, parse
 
 
@@ -76,3 +76,58 @@ def test_a_check_says_what_it_measured(spec: JobSpec) -> None:
     zero = next(event for event in events if event.check == "zero_gradients")
     assert (zero.value, zero.passes, zero.fails, zero.images) == (100.0, 1, 10, 64)
     assert "gradient of exactly zero" in zero.words
+
+
+def scored(label: str, eps: float, survived: str) -> Scored:
+    right = survived.count("1")
+    return Scored(
+        protocol="paper",
+        label=label,
+        attack={"name": label},
+        eps=eps,
+        steps=1,
+        restarts=1,
+        draws=1,
+        images=len(survived),
+        correct=right,
+        accuracy=right / len(survived),
+        low=0.0,
+        high=1.0,
+        seconds=0.0,
+        survived=survived,
+    )
+
+
+def black_box_check(attacks: list[dict[str, object]], found: list[Scored]) -> list[Checked]:
+    spec = parse(
+        {
+            "dataset": "fashion_mnist_sample",
+            "model": "lenet5",
+            "threat": {"eps": 0.05},
+            "evaluate": {"images": 64, "paper": {"attacks": attacks}},
+        }
+    )
+    images = spec.dataset.load(Path()).test
+    return [event for event in Audit(spec, Linear().eval(), images, found).black_box() if isinstance(event, Checked)]
+
+
+def test_a_black_box_that_breaks_more_than_gradients_is_found() -> None:
+    seeing, blind = scored("fgsm", 0.05, "1" * 64), scored("square", 0.05, "0" * 5 + "1" * 59)
+    attacks = ["fgsm", {"name": "torchattacks", "attack": "Square", "label": "square"}]
+    (check,) = black_box_check(attacks, [seeing, blind])
+    assert (check.verdict, check.value) == ("failed", 100 * 5 / 64)
+
+
+def test_one_image_is_never_finer_than_the_thresholds() -> None:
+    attacks = ["fgsm", {"name": "torchattacks", "attack": "Square", "label": "square"}]
+    verdicts = []
+    for broken in (1, 2, 3, 4):
+        blind = scored("square", 0.05, "0" * broken + "1" * (64 - broken))
+        (check,) = black_box_check(attacks, [scored("fgsm", 0.05, "1" * 64), blind])
+        verdicts.append(check.verdict)
+    assert verdicts == ["passed", "warnings", "warnings", "failed"]
+
+
+def test_attacks_of_another_radius_are_not_compared() -> None:
+    attacks = ["fgsm", {"name": "torchattacks", "attack": "Square", "label": "square", "eps": 0.2}]
+    assert black_box_check(attacks, [scored("fgsm", 0.05, "1" * 64), scored("square", 0.2, "0" * 64)]) == []

@@ -192,6 +192,16 @@ def test_a_download_with_a_wrong_checksum_is_not_kept(tmp_path: Path, digits, sm
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize("served_instead", [b"<html>not here</html>", gzip.compress(b"x" * 5000)[:-9], b""])
+def test_a_mirror_that_gives_something_else_is_a_clear_error(
+    tmp_path: Path, digits, small_mnist, host, served_instead: bytes
+) -> None:
+    place, served = host
+    served.update({f"{name}.gz": served_instead for name in digits})
+    with pytest.raises(DatasetUnavailable, match="--mirror"):
+        list(small_mnist().fetch(tmp_path, place))
+
+
 def test_an_address_that_does_not_answer_is_a_clear_error(tmp_path: Path, small_mnist, host) -> None:
     with pytest.raises(DatasetUnavailable, match="cannot be fetched.*--mirror"):
         list(small_mnist().fetch(tmp_path, host[0]))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from core.models.enresnet import AddNoise, EnResNet, FeynmanKacNoise
-from core.noise import Quiet, reseed, silent
+from core.noise import Quiet, reseed, silent, stochastic_layers
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2, 3), (1, 2, 3)], ids=["batch", "sample"])
@@ -74,3 +74,13 @@ def test_an_unseeded_random_network_says_so() -> None:
     net = EnResNet(depth=8).create(10, 3, 0)
     with pytest.raises(RuntimeError, match="must be seeded before use"):
         net(torch.rand(1, 3, 32, 32))
+
+
+def test_a_constant_stream_has_the_gradient_that_torch_gives_it() -> None:
+    x = torch.full((2, 3, 4, 4), 0.5, requires_grad=True)
+    AddNoise.apply(x, torch.randn(2, 3, 4, 4), 0.1, (0, 1, 2, 3)).sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_with_coefficient_zero_the_network_is_not_a_random_one() -> None:
+    assert not stochastic_layers(EnResNet(depth=8, noise=0).create(10, 3, 0))

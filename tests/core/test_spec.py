@@ -4,6 +4,8 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import InvalidSpec
 from core.spec import JobSpec, parse
@@ -110,3 +112,24 @@ def test_pointers_start_where_the_caller_says() -> None:
     with pytest.raises(InvalidSpec) as caught:
         parse({**LEAST, "threat": {"eps": 9}}, "/spec")
     assert caught.value.problems[0].pointer == "/spec/threat/eps"
+
+
+@given(
+    eps=st.one_of(
+        st.fractions(0, 1, max_denominator=1000).map(str),
+        st.floats(0, 1).map(lambda eps: round(eps, 20)),
+        st.sampled_from([0, 1, 16 / 255, 6 / 255]),
+    ),
+    steps=st.integers(1, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_stored_can_be_read_back(eps: Any, steps: int) -> None:
+    attacks = ["fgsm", {"name": "pgd", "steps": steps}, {"name": "ifgsm", "steps": steps}]
+    document = {
+        **LEAST,
+        "threat": {"eps": eps},
+        "objective": {"name": "pgd", "steps": steps},
+        "evaluate": {"paper": {"attacks": attacks}},
+    }
+    spec = parse(document)
+    assert JobSpec.model_validate(spec.json_dict()) == spec == parse(spec.json_dict())

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from core import proximal
 from core.optimizers import Optimizer
+from core.schedules import Schedule
 from core.sparsifiers.admm import Admm
 from core.sparsifiers.base import SparseOptimizer, Sparsifier, Stage
 from core.sparsifiers.rgsm import Rgsm
@@ -198,7 +200,8 @@ def test_u_of_admm_is_divided_when_rho_grows() -> None:
         net = nn.Conv2d(3, 2, 1, bias=False)
         net.weight.data.copy_(torch.tensor([[1.0, 2, 3], [4, 5, 6]]).view(2, 3, 1, 1))
         optimizer = Admm(sparsity=0.5, rho_growth=growth).optimizer(net, PLAIN, 1, Stage("admm", 2, 0.05))
-        optimizer.end_epoch()
+        with torch.no_grad():
+            optimizer.end_epoch()
         duals.append(optimizer.state[net.weight]["U"])
     torch.testing.assert_close(duals[0], 2 * duals[1])
     assert duals[0].abs().sum() > 0
@@ -207,3 +210,47 @@ def test_u_of_admm_is_divided_when_rho_grows() -> None:
 def test_shares_that_are_not_one_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shares must add up to 1, not 1\.5"):
         Admm(shares=(0.5, 0.5, 0.5))
+
+
+def test_shares_without_admm_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ADMM's, must be above 0"):
+        Admm(shares=(0.5, 0, 0.5))
+
+
+@pytest.mark.parametrize("shares", [(0.98, 0.01, 0.01), (0.5, 0.25, 0.25), (0.0, 0.1, 0.9)])
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10])
+def test_however_short_the_training_admm_cuts(shares: tuple[float, float, float], epochs: int) -> None:
+    assert "admm" in [stage.name for stage in Admm(shares=shares).stages(epochs, 0.1)]
+
+
+@pytest.mark.parametrize("name", ["multistep", "cosine", "linear", "onecycle", "constant"])
+def test_by_default_rho_stays_where_the_descent_is_stable(name: str) -> None:
+    """Nesterov's momentum 0.9 is stable on a quadratic up to lr rho of about 1.36."""
+    stage = next(stage for stage in Admm().stages(2000, 0.1) if stage.name == "admm")
+    optimizer = Admm().optimizer(nn.Conv2d(3, 2, 1), PLAIN, 1, stage)
+    optimizer.steps = stage.epochs
+    factors = [spec_schedule(name).factor(epoch, 2000) for epoch in range(2000)]
+    assert optimizer.rho * stage.lr * max(factors) < 1.36
+
+
+def spec_schedule(name: str) -> Schedule:
+    return TypeAdapter(Schedule).validate_python({"name": name})
+
+
+def test_rho_grows_at_updates_alone() -> None:
+    optimizer = Admm(rho=0.5, rho_growth=2.0, update_every=3).optimizer(
+        nn.Conv2d(3, 2, 1), PLAIN, 4, Stage("admm", 9, 0.05)
+    )
+    found = []
+    for optimizer.steps in (0, 11, 12, 23, 24):
+        found.append(optimizer.rho)
+    assert found == [0.5, 0.5, 1.0, 1.0, 2.0]
+
+
+def test_only_convolutions_are_split() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    for method in (Rvsm(), Rgsm(), Admm()):
+        stage = method.stages(8, 0.1)[-1]
+        chosen = [p for p, _ in method.optimizer(net, PLAIN, 1, stage).chosen()]
+        assert len(chosen) == 1
+        assert chosen[0] is net[0].weight

@@ -12,6 +12,8 @@ from core import checkpoint
 from core.errors import Cancelled, Diverged
 from core.events import CheckpointSaved, EpochEnded, Event, Selected
 from core.run import Place, Resume, run
+from core.sparsifiers.base import SparseOptimizer
+from core.sparsifiers.rvsm import Splitting
 from core.spec import JobSpec, parse
 
 TINY: dict[str, Any] = {
@@ -181,3 +183,13 @@ def test_bf16_trains_and_keeps_fp32_weights(tmp_path: Path) -> None:
     events = list(run(spec_of(train={"precision": "bf16", "epochs": 1}), place(tmp_path)))
     state = last_state(events)
     assert all(value.dtype == torch.float32 for value in state["net"].values() if value.is_floating_point())
+
+
+def test_weights_that_break_in_the_last_step_of_an_epoch_end_the_run(tmp_path: Path, monkeypatch) -> None:
+    def break_them(self: SparseOptimizer) -> None:
+        next(self.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(Splitting, "end_epoch", break_them)
+    spec = spec_of(sparsifier="rvsm", train={"epochs": 1, "select": None})
+    with pytest.raises(Diverged, match=r"finite, but not the weights after it"):
+        list(run(spec, place(tmp_path)))
