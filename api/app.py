@@ -29,7 +29,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.hub.stop()
 
 
-app = FastAPI(
+site = FastAPI(
     title="Sparring",
     summary="Train networks that are robust and sparse, and judge them honestly.",
     version="1",
@@ -39,23 +39,23 @@ app = FastAPI(
     lifespan=lifespan,
 )
 for resource in (jobs, events, artifacts, catalogues, tokens, system):
-    app.include_router(resource.router, prefix=BASE)
-app.include_router(views.router, include_in_schema=False)
-app.mount("/static", views.Static(directory=views.STATIC), name="static")
-app.add_middleware(Guard)
-errors.install(app)
-faults.install(app)
+    site.include_router(resource.router, prefix=BASE)
+site.include_router(views.router, include_in_schema=False)
+site.mount("/static", views.Static(directory=views.STATIC), name="static")
+errors.install(site)
+faults.install(site)
 
 
 def openapi() -> dict[str, object]:
     """The OpenAPI document, with the job specification among its schemas."""
-    if not app.openapi_schema:
-        document = FastAPI.openapi(app)
+    if not site.openapi_schema:
+        document = FastAPI.openapi(site)
         schema = JobSpec.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(schema.pop("$defs", {}) | {"JobSpec": schema})
-        app.openapi_schema = document
-    return app.openapi_schema
+        site.openapi_schema = document
+    return site.openapi_schema
 
 
-app.openapi = openapi  # type: ignore[method-assign]
+site.openapi = openapi  # type: ignore[method-assign]
+app = Guard(site)

@@ -19,7 +19,7 @@ def read(body: bytes, content_type: str) -> Any:
         raise Refused(400, "empty_body", "The body is empty; send a job specification.")
     try:
         text = body.decode()
-        return documents.read_yaml(text) if kind in YAML else json.loads(text, parse_constant=_no_constant)
+        return documents.read_yaml(text) if kind in YAML else _read_json(text)
     except UnicodeDecodeError as error:
         raise Refused(400, "not_utf8", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from None
     except documents.Unreadable as error:
@@ -28,6 +28,17 @@ def read(body: bytes, content_type: str) -> Any:
         raise Refused(400, "malformed_body", "The body is nested too deeply.") from None
     except ValueError as error:
         raise Refused(400, "malformed_body", f"The body is not {kind}: {str(error)[:200]}") from None
+
+
+def _read_json(text: str) -> Any:
+    value = json.loads(text, parse_constant=_no_constant)
+    left, seen = [value], 0
+    while left:
+        inner, seen = left.pop(), seen + 1
+        left.extend(inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ())
+        if seen > documents.MAX_VALUES:
+            raise ValueError(f"it has more than {documents.MAX_VALUES:,} values")
+    return value
 
 
 def _no_constant(name: str) -> None:

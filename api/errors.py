@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from core.errors import DatasetUnavailable, InvalidSpec, Problem, SparringError
@@ -20,15 +20,16 @@ STATUS: dict[type[SparringError], tuple[int, str]] = {
     DatasetUnavailable: (409, "dataset_unavailable"),
 }
 """What the science's errors mean in HTTP."""
+MOST = 100
+"""Most problems of a specification that are listed: more than anyone reads at once."""
 
 
-class Refused(Exception):
+class Refused(HTTPException):
     """A request that is refused, with what the client needs to know."""
 
     def __init__(self, status: int, code: str, detail: str, problems: tuple[Problem, ...] = (), **headers: str) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.problems = status, code, detail, problems
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(status, detail, {name.replace("_", "-"): value for name, value in headers.items()})
+        self.code, self.problems = code, problems
 
 
 def not_found(what: str, name: object) -> Refused:
@@ -41,13 +42,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
-        return document(request, error.status, error.code, error.detail, error.problems, error.headers)
+        return document(request, error.status_code, error.code, error.detail, error.problems, dict(error.headers or {}))
 
     @app.exception_handler(SparringError)
     def science(request: Request, error: SparringError) -> Response:
         status, code = STATUS.get(type(error), (500, "internal"))
-        problems = error.problems if isinstance(error, InvalidSpec) else ()
-        return document(request, status, code, str(error), problems)
+        problems = error.problems[:MOST] if isinstance(error, InvalidSpec) else ()
+        return document(request, status, code, str(InvalidSpec(problems) if problems else error), problems)
 
     @app.exception_handler(KeyReused)
     def reused(request: Request, error: KeyReused) -> Response:
@@ -72,6 +73,11 @@ def install(app: FastAPI) -> None:
     def database(request: Request, error: Exception) -> Response:
         log.warning("the database does not answer: %s", str(error).splitlines()[0])
         return document(request, 503, "database_away", "The database does not answer.", (), {"Retry-After": "5"})
+
+    @app.exception_handler(DataError)
+    def unkept(request: Request, error: DataError) -> Response:
+        log.warning("a value that the database does not take: %s", str(error).splitlines()[0])
+        return document(request, 422, "invalid_request", "The request holds a value that the database does not take.")
 
     @app.exception_handler(Exception)
     def internal(request: Request, error: Exception) -> Response:
@@ -105,4 +111,4 @@ def document(
 def _of_parameter(found: Any) -> Problem:
     """A query, path or header parameter that is wrong; the pointer names it."""
     pointer = "".join(f"/{part}" for part in found["loc"])
-    return Problem(pointer, found["msg"], None, None)
+    return Problem(pointer, found["msg"].removeprefix("Value error, "), None, None)

@@ -2,11 +2,21 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from store.tables import Artifact, Attempt, Epoch, Event, Job, Slot, Worker
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("should hold printable characters only")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(_printable)]
+"""Text as people type it. The database takes no NUL."""
 
 
 class Wire(BaseModel):
@@ -275,8 +285,8 @@ class NewToken(Wire):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str
-    days: float | None = None
+    name: Annotated[Printable, Field(min_length=1, max_length=100)]
+    days: Annotated[float, Field(gt=0, le=3650)] | None = None
     """How long it is valid; for ever if left out."""
 
 

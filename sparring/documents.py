@@ -1,12 +1,15 @@
 """Job files: YAML as version 1.2 has it, without what makes YAML dangerous or surprising."""
 
 import re
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
 MAX_DEPTH = 50
+MAX_VALUES = 10_000
+"""Most keys and values of a document; a job has some hundreds."""
 
 
 class Unreadable(ValueError):
@@ -14,37 +17,48 @@ class Unreadable(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """No aliases (a few bytes can stand for gigabytes), no dates (they stay text), no key twice; 1e-5 is a number."""
+    """No aliases (a few bytes can stand for gigabytes), no tags (only JSON's kinds of values come out), no key twice."""
 
-    depth = 0
+    depth = values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise Unreadable("aliases (*name) are not allowed")
+        if self.peek_event().tag:  # type: ignore[no-untyped-call]
+            raise Unreadable("tags (!name) are not allowed")
         self.depth += 1
+        self.values += 1
         if self.depth > MAX_DEPTH:
             raise Unreadable(f"it is nested more than {MAX_DEPTH} levels deep")
+        if self.values > MAX_VALUES:
+            raise Unreadable(f"it has more than {MAX_VALUES:,} keys and values")
         try:
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        if repeated := {key for key in keys if keys.count(key) > 1}:
-            raise Unreadable(f"the key {sorted(map(str, repeated))[0][:80]!r} stands twice")
+        times = Counter(str(key.value) for key, _ in node.value)
+        if repeated := [key for key in times if times[key] > 1]:
+            raise Unreadable(f"the key {repeated[0][:80]!r} stands twice")
         return {str(key): value for key, value in super().construct_mapping(node, deep).items()}
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+PLAIN = [
+    ("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    ("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")),
+    (
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+        list("-+.0123456789"),
+    ),
+]
+"""What words without quotes are if not text, with their first letters: 1e-5 is a number; a date, `off` and 1:30 are text."""
+_Loader.yaml_implicit_resolvers = {}
+for _rule in PLAIN:
+    _Loader.add_implicit_resolver(*_rule)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))  # 010 is ten
 
 
 def read_yaml(text: str) -> Any:

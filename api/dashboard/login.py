@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from api.dashboard.templating import render
-from api.dependencies import Caller, Database, check_csrf, cookie_name, identify, secure
+from api.dependencies import Caller, Database, check_csrf, cookie_name, identify, is_ours, secure
+from api.dependencies import address as our_address
 from api.errors import Refused
 from store import tokens
-from store.settings import settings
 
 router = APIRouter()
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -65,7 +65,7 @@ def log_in(request: Request, form: Form, session: Database) -> Response:
     """Exchange a token for a session."""
     if not cookies_hold(request):
         return _page(request, form.get("next", ""), status=403)
-    if not from_our_page(request):
+    if not is_ours(request):
         raise Refused(403, "csrf", "The form did not come from our log-in page.")
     token = form.get("token", "").strip()
     user = tokens.bearer(session, token) if token.isprintable() else None
@@ -99,11 +99,18 @@ def address(request: Request) -> str:
     """The log-in page with the way back to what was asked for."""
     asked = HOME
     if request.headers.get("hx-request"):
-        here = urlsplit(request.headers.get("hx-current-url", ""))
-        asked = here.path + (f"?{here.query}" if here.query else "")
+        asked = _path_of(request.headers.get("hx-current-url", ""))
     elif request.method == "GET":
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return f"/login?next={quote(inside(asked), safe='/')}"
+
+
+def _path_of(url: str) -> str:
+    try:
+        here = urlsplit(url)
+    except ValueError:  # whatever sent it, it was not a browser
+        return HOME
+    return here.path + (f"?{here.query}" if here.query else "")
 
 
 def inside(path: str) -> str:
@@ -114,14 +121,6 @@ def inside(path: str) -> str:
     return path
 
 
-def from_our_page(request: Request) -> bool:
-    """Whether a browser sent this from a page of this site."""
-    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    return request.headers.get("origin") in (ours, settings().url.rstrip("/"))
-
-
 def cookies_hold(request: Request) -> bool:
     """Whether the browser will keep our cookie: on https, and on this machine."""
-    if not secure():
-        return False
-    return settings().url.startswith("https://") or request.url.hostname in LOCAL
+    return secure() and (our_address().startswith("https://") or request.url.hostname in LOCAL)

@@ -4,15 +4,25 @@ from typing import Any
 
 import yaml
 
+from sparring.documents import PLAIN
+
 FIRST = ("version", "kind", "name", "project", "seed", "dataset", "threat", "model", "objective", "sparsifier")
 LATER = ("train", "evaluate", "compact", "export", "resources")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what would not be read as text, by us or by anyone else."""
+
+
+for _rule in PLAIN:
+    _Dumper.add_implicit_resolver(*_rule)
 
 
 def as_yaml(spec: dict[str, Any]) -> str:
     """The specification in the order in which people write it."""
     order = [key for key in (*FIRST, *LATER) if key in spec] + [key for key in spec if key not in FIRST + LATER]
     ordered = {key: _name_first(spec[key]) for key in order}
-    return str(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _name_first(value: Any) -> Any:

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
 from api import documents
 from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer
 from api.errors import Refused
-from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Submitted
+from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
 from core import plan, spec
 from store import feed, jobs, queue, records, requests, workers
 from store.tables import STATES, Job
@@ -37,7 +38,12 @@ async def parsed(request: Request) -> tuple[spec.JobSpec, dict[str, Any], bytes]
     The body is the specification itself, or an object whose one key `spec` holds it.
     """
     body = await request.body()
-    value = documents.read(body, request.headers.get("content-type", ""))
+    return await run_in_threadpool(understood, body, request.headers.get("content-type", ""))
+
+
+def understood(body: bytes, kind: str) -> tuple[spec.JobSpec, dict[str, Any], bytes]:
+    """What `parsed` gives. A large body takes seconds, in which others must be answered: not for the event loop."""
+    value = documents.read(body, kind)
     wrapped = isinstance(value, dict) and set(value) == {"spec"}
     document = value["spec"] if wrapped else value
     return spec.parse(document, "/spec" if wrapped else ""), document, hashlib.sha256(body).digest()
@@ -66,8 +72,6 @@ def submit(
     if idempotency_key and not before:
         requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
     session.commit()
-    for made in answer.jobs:
-        feed.announce(made.id)
     queue.ring()
     return answer
 
@@ -111,8 +115,8 @@ def find(
     who: Known,
     session: Database,
     state: Annotated[list[str] | None, Query()] = None,
-    project: str | None = None,
-    q: Annotated[str | None, Query(max_length=200)] = None,
+    project: Printable | None = None,
+    q: Annotated[Printable | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> JobPage:
@@ -178,7 +182,7 @@ def attempts(job: SeenJob, session: Database) -> Attempts:
 def metrics(
     job: SeenJob,
     session: Database,
-    series: Annotated[str | None, Query(max_length=100)] = None,
+    series: Annotated[Printable | None, Query(max_length=100)] = None,
     points: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Metrics:
     """The figures of each epoch; and with `series=` one figure step by step, in no more than `points` values."""

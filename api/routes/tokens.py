@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from api.dependencies import Database, Known
-from api.errors import Refused, not_found
-from api.schemas import NewToken, TokenOut, Tokens
+from api.errors import not_found
+from api.schemas import NewToken, Printable, TokenOut, Tokens
 from store import tokens
 from store.tables import Token
 
@@ -14,10 +14,6 @@ router = APIRouter(prefix="/tokens", tags=["identity"])
 @router.post("", status_code=201)
 def issue(asked: NewToken, who: Known, session: Database) -> TokenOut:
     """A new token of the caller; `token` is never shown again."""
-    if not asked.name.isprintable() or not 1 <= len(asked.name) <= 100:
-        raise Refused(422, "invalid_request", "name must be 1 to 100 printable characters.")
-    if asked.days is not None and not 0 < asked.days <= 3650:
-        raise Refused(422, "invalid_request", "days must be above 0 and at most 3650.")
     secret = tokens.issue(session, who.id, asked.name, asked.days)
     session.flush()
     return _shown(tokens.find(session, who.id, secret.split("_")[1]), secret)
@@ -30,7 +26,7 @@ def mine(who: Known, session: Database) -> Tokens:
 
 
 @router.delete("/{token_id}", status_code=204)
-def revoke(token_id: str, who: Known, session: Database) -> None:
+def revoke(token_id: Printable, who: Known, session: Database) -> None:
     """End a token."""
     if not tokens.revoke(session, who.id, token_id):
         raise not_found("token", token_id[:80])

@@ -1,10 +1,13 @@
 """Tokens, roles, sessions, headers."""
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from store import tokens
+from api import dependencies
+from store import jobs, tokens
 from store.database import transaction
+from store.settings import settings
 
 SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
 OPEN = {"/api/v1/healthz", "/api/v1/readyz", "/api/v1/version", "/api/v1/openapi.json"}
@@ -61,8 +64,25 @@ def test_a_token_is_made_shown_once_and_revoked(api) -> None:
     assert api.delete(f"/api/v1/tokens/{made['id']}").status_code == 404
 
 
+def test_a_token_whose_id_nobody_can_type_is_refused(api) -> None:
+    assert api.delete("/api/v1/tokens/%00").status_code == 422
+
+
+def test_too_large_a_token_request_is_refused_as_such(api) -> None:
+    answer = api.post("/api/v1/tokens", json={"name": "x" * 1_100_000})
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
 @pytest.mark.parametrize(
-    "asked", [{}, {"name": ""}, {"name": "x", "days": -1}, {"name": "x", "role": "admin"}, {"name": "a\nb"}]
+    "asked",
+    [
+        {},
+        {"name": ""},
+        {"name": "x", "days": -1},
+        {"name": "x", "role": "admin"},
+        {"name": "a\nb"},
+        {"name": "x" * 101},
+    ],
 )
 def test_a_wrong_token_request_is_refused(api, asked: dict) -> None:
     assert api.post("/api/v1/tokens", json=asked).status_code == 422
@@ -83,6 +103,17 @@ def test_a_browser_needs_the_csrf_token_to_change_anything(api, database: Sessio
     assert api.post("/api/v1/jobs", json=SPEC, headers=right).status_code == 201
 
 
+@pytest.mark.parametrize("url", ["https://sparring.example.org", "https://sparring.example.org/"])
+def test_pages_at_the_address_that_people_open_may_write(api, monkeypatch, url: str) -> None:
+    monkeypatch.setattr(dependencies, "settings", lambda: settings().model_copy(update={"url": url}))
+    with transaction() as session:
+        cookie, csrf = tokens.log_in(session, tokens.user_named(session, "ada"))
+    del api.headers["Authorization"]
+    headers = {"Cookie": f"__Host-sparring={cookie}", "X-CSRF-Token": csrf, "Origin": "https://sparring.example.org"}
+    assert api.post("/api/v1/jobs", json=SPEC, headers=headers).status_code == 201
+    assert api.post("/api/v1/jobs", json=SPEC, headers=headers | {"Origin": "https://evil.example"}).status_code == 403
+
+
 @pytest.mark.parametrize("path", ["/api/v1/healthz", "/api/v1/jobs/999", "/nowhere"])
 def test_every_answer_carries_the_headers(api, path: str) -> None:
     headers = api.get(path).headers
@@ -93,12 +124,22 @@ def test_every_answer_carries_the_headers(api, path: str) -> None:
 
 
 def test_an_error_inside_is_a_problem_document_without_its_details(api, monkeypatch) -> None:
-    from store import jobs
-
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(jobs, "page", broken)
     answer = api.get("/api/v1/jobs")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_a_value_that_the_database_does_not_take_is_the_clients_mistake(api, monkeypatch) -> None:
+    def unkept(session: Session, *_: object) -> None:
+        session.execute(text("SELECT :value"), {"value": "secret\0"})
+
+    monkeypatch.setattr(jobs, "page", unkept)
+    answer = api.get("/api/v1/jobs")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert "secret" not in answer.text

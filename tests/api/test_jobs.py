@@ -95,7 +95,9 @@ def test_lists_are_paged_and_filtered(api) -> None:
     assert api.get("/api/v1/jobs?q=99999999999999").json()["items"] == []
 
 
-@pytest.mark.parametrize("query", ["state=flying", "limit=0", "limit=9999", "cursor=x", "cursor=%00", "limit=abc"])
+@pytest.mark.parametrize(
+    "query", ["state=flying", "limit=0", "limit=9999", "cursor=x", "cursor=%00", "limit=abc", "q=%00", "project=a%00"]
+)
 def test_a_wrong_query_is_refused_with_the_parameter(api, query: str) -> None:
     refused = api.get(f"/api/v1/jobs?{query}")
     assert refused.status_code == 422
@@ -130,6 +132,12 @@ def test_metrics_attempts_and_artifacts_of_a_new_job_are_empty(api) -> None:
     assert api.get("/api/v1/jobs/1/metrics").json() == {"epochs": [], "series": [], "values": None}
     assert api.get("/api/v1/jobs/1/attempts").json() == {"items": []}
     assert api.get("/api/v1/jobs/1/artifacts").json() == {"items": []}
+
+
+def test_a_series_whose_name_nobody_can_type_is_refused(api) -> None:
+    submit(api)
+    answer = api.get("/api/v1/jobs/1/metrics?series=%00")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/query/series")
 
 
 @pytest.mark.parametrize("file", ["..%2f..%2fetc%2fpasswd", "nothing.txt", "%2e%2e", ".hidden", "a" * 65])
