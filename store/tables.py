@@ -1,6 +1,7 @@
 """The tables. What a column means is said here; who may change it, in `jobs.py` and its neighbours.
 
-Nothing but `store` and `api` sees a row. Times are the database's. Every table of an attempt's writes carries its fence.
+Nothing but `store` and `api` sees a row. Times are the database's. An attempt writes only in a transaction that has changed
+its job's row under its fence; some tables keep the fence as well, to say whose a row is.
 """
 
 import uuid
@@ -57,12 +58,12 @@ class Token(Base):
 
 
 class BrowserSession(Base):
-    """A browser that has logged in; the cookie's value is not kept, only its hash."""
+    """A browser that has logged in with a token, and is out when the token is; of the cookie's value only a hash is kept."""
 
     __tablename__ = "sessions"
 
     cookie_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
     csrf: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]

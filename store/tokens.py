@@ -53,33 +53,42 @@ def revoke(session: Session, user_id: uuid.UUID, token_id: str) -> bool:
 
 def bearer(session: Session, token: str) -> User | None:
     """The user whom a token stands for; None if it is malformed, unknown, expired or revoked."""
+    found = _found(session, token)
+    return found[1] if found else None
+
+
+def _found(session: Session, token: str) -> tuple[Token, User] | None:
     parts = token.split("_")
     if len(parts) != 3 or parts[0] != "spr" or len(parts[2]) != 56 or not token.isascii():
         return None
     public, secret, crc = parts[1], parts[2][:48], parts[2][48:]
     if crc != _crc(public + secret):
         return None
-    valid = [Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > func.now())]
-    row = session.execute(
-        select(Token, User).join(User, User.id == Token.user_id).where(Token.id == public, *valid)
-    ).one_or_none()
-    return row[1] if row and hmac.compare_digest(row[0].secret_sha256, _hash(secret)) else None
+    rows = select(Token, User).join(User, User.id == Token.user_id).where(Token.id == public, *_VALID)
+    row = session.execute(rows).tuples().one_or_none()
+    return row if row and hmac.compare_digest(row[0].secret_sha256, _hash(secret)) else None
 
 
-def log_in(session: Session, user_id: uuid.UUID) -> tuple[str, str]:
-    """A new browser session; returns the cookie's value and the CSRF token that its forms must send."""
+def log_in(session: Session, token: str) -> tuple[str, str] | None:
+    """Exchange a token for a browser session, which ends with it: the cookie's value and the CSRF token of its forms.
+
+    None for a token that stands for nobody.
+    """
+    found = _found(session, token)
+    if found is None:
+        return None
     cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     expires = func.now() + timedelta(days=SESSION_DAYS)
-    session.add(BrowserSession(cookie_sha256=_hash(cookie), user_id=user_id, csrf=csrf, expires_at=expires))
+    session.add(BrowserSession(cookie_sha256=_hash(cookie), token_id=found[0].id, csrf=csrf, expires_at=expires))
     return cookie, csrf
 
 
 def browser(session: Session, cookie: str) -> tuple[User, str] | None:
-    """The user behind a cookie and their CSRF token; None if it is unknown or expired."""
-    valid = [BrowserSession.cookie_sha256 == _hash(cookie), BrowserSession.expires_at > func.now()]
-    rows = select(User, BrowserSession.csrf).join(BrowserSession, BrowserSession.user_id == User.id).where(*valid)
-    row = session.execute(rows).one_or_none()
-    return (row[0], row[1]) if row else None
+    """The user behind a cookie and their CSRF token; None if it is unknown or expired, or its token is no longer valid."""
+    rows = select(User, BrowserSession.csrf).join(Token, Token.user_id == User.id)
+    rows = rows.join(BrowserSession, BrowserSession.token_id == Token.id)
+    valid = [BrowserSession.cookie_sha256 == _hash(cookie), BrowserSession.expires_at > func.now(), *_VALID]
+    return session.execute(rows.where(*valid)).tuples().one_or_none()
 
 
 def log_out(session: Session, cookie: str) -> None:

@@ -121,16 +121,6 @@ def upgrade() -> None:
     )
     op.create_index("uq_jobs_number", "jobs", ["project_id", "number"], unique=True)
     op.create_table(
-        "sessions",
-        sa.Column("cookie_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("user_id", sa.Uuid(), nullable=False),
-        sa.Column("csrf", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id")),
-        sa.PrimaryKeyConstraint("cookie_sha256", name=op.f("pk_sessions")),
-    )
-    op.create_table(
         "tokens",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -141,6 +131,16 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_tokens_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("cookie_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("token_id", sa.Text(), nullable=False),
+        sa.Column("csrf", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_sessions_token_id")),
+        sa.PrimaryKeyConstraint("cookie_sha256", name=op.f("pk_sessions")),
     )
     op.create_table(
         "artifacts",
@@ -273,8 +273,8 @@ def downgrade() -> None:
     op.drop_table("attempts")
     op.drop_index(op.f("ix_artifacts_sha256"), table_name="artifacts")
     op.drop_table("artifacts")
-    op.drop_table("tokens")
     op.drop_table("sessions")
+    op.drop_table("tokens")
     op.drop_index("uq_jobs_number", table_name="jobs")
     op.drop_index("ix_jobs_waiting", table_name="jobs", postgresql_where=sa.text("state = 'queued'"))
     op.drop_index("ix_jobs_newest", table_name="jobs")
