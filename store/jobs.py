@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
-from store import feed, schedule
+from store import feed, schedule, workers
 from store.database import uuid7
 from store.settings import settings
 from store.tables import ENDED, PRIORITIES, Attempt, Job, Project, Slot, User, Worker
@@ -80,13 +80,16 @@ def _project(session: Session, name: str, jobs: int) -> Project:
 
 def cancel(session: Session, job_id: uuid.UUID) -> bool:
     """End a waiting job at once, or wish the running attempt to end; False if the job has ended already."""
-    waiting = [Job.id == job_id, Job.state.in_(("queued", "paused"))]
-    ended = {"state": "cancelled", "reason": Reason.USER, "message": None, "ended_at": func.now()}
-    if session.execute(update(Job).where(*waiting).values(**ended).returning(Job.id)).scalar():
-        _note(session, job_id, "cancelled", Reason.USER, None)
+    state = session.execute(select(Job.state).where(Job.id == job_id).with_for_update()).scalar()
+    if state is None or state in ENDED:
+        return False
+    if state == "running":
+        session.execute(update(Job).where(Job.id == job_id).values(wish="cancel"))
         return True
-    wished = update(Job).where(Job.id == job_id, Job.state == "running").values(wish="cancel").returning(Job.id)
-    return session.execute(wished).scalar() is not None
+    ended = {"state": "cancelled", "reason": Reason.USER, "message": None, "ended_at": func.now()}
+    session.execute(update(Job).where(Job.id == job_id).values(**ended))
+    _note(session, job_id, "cancelled", Reason.USER, None)
+    return True
 
 
 # ---- running
@@ -147,6 +150,11 @@ def summarise(
     return session.execute(changed).scalar() is not None
 
 
+def newest(session: Session, job_id: uuid.UUID, fence: int) -> int | None:
+    """The number of a running job's newest event, after any write that is still under way; None if it is not ours."""
+    return session.execute(select(Job.last_seq).where(*_mine(job_id, fence)).with_for_update()).scalar()
+
+
 # ---- ending an attempt
 
 
@@ -176,15 +184,12 @@ def release(session: Session, job_id: uuid.UUID, fence: int, wish: str) -> bool:
 
 def lose(session: Session, job_id: uuid.UUID, fence: int) -> bool:
     """The attempt's worker was silent for a whole lease: queue the job again, or fail it after too many losses."""
-    row = session.execute(
-        select(Job.losses, Job.wish).where(*_mine(job_id, fence), Job.lease_until < func.now())
-    ).one_or_none()
-    if row is None:
+    silent = select(Job.losses).where(*_mine(job_id, fence), Job.lease_until < func.now())
+    losses = session.execute(silent.with_for_update()).scalar()  # from here on nobody can renew the lease
+    if losses is None:
         return False
-    if row.wish == "cancel":
-        return _leave(session, job_id, fence, "cancelled", "lost", Reason.USER, None)
-    state = "queued" if row.losses + 1 < settings().max_losses else "failed"
-    message = f"The worker was lost ({row.losses + 1} so far)."
+    state = "queued" if losses + 1 < settings().max_losses else "failed"
+    message = f"The worker was lost ({losses + 1} so far)."
     return _leave(session, job_id, fence, state, "lost", Reason.WORKER_LOST, message, {"losses": Job.losses + 1})
 
 
@@ -198,7 +203,14 @@ def _leave(
     message: str | None,
     more: Change | None = None,
 ) -> bool:
-    """End the attempt `fence` in one guarded statement, then free its slots, close its row and charge its owner."""
+    """End the attempt `fence` in one guarded statement, then free its slots, close its row and charge its owner.
+
+    A job that would go on, but that somebody has asked to cancel, is cancelled.
+    """
+    wish = session.execute(select(Job.wish).where(*_mine(job_id, fence)).with_for_update()).scalar()
+    said = message
+    if wish == "cancel" and state not in ENDED:
+        state, reason, message = "cancelled", Reason.USER, None
     ended = {"ended_at": func.now()} if state in ENDED else {}
     values = {
         "state": state,
@@ -215,7 +227,7 @@ def _leave(
     freed = session.execute(update(Slot).where(*held).values(job_id=None, fence=None).returning(Slot.number)).all()
     schedule.charge(session, job_id, fence, len(freed))
     closed = update(Attempt).where(Attempt.job_id == job_id, Attempt.fence == fence)
-    session.execute(closed.values(ended_at=func.now(), outcome=outcome, message=message))
+    session.execute(closed.values(ended_at=func.now(), outcome=outcome, message=said))
     _note(session, job_id, state, reason, message)
     return True
 
@@ -302,6 +314,11 @@ def attempts(session: Session, job_id: uuid.UUID) -> list[Attempt]:
     return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.fence)))
 
 
+def outcome(session: Session, job_id: uuid.UUID, fence: int) -> str | None:
+    """How an attempt ended: done, failed, left or lost; None while it runs."""
+    return session.execute(select(Attempt.outcome).where(Attempt.job_id == job_id, Attempt.fence == fence)).scalar()
+
+
 def names(session: Session, job: Job) -> tuple[str, str]:
     """The names of a job's project and owner."""
     project, owner = session.get(Project, job.project_id), session.get(User, job.owner_id)
@@ -323,10 +340,15 @@ def expired(session: Session, limit: int = 500) -> list[tuple[uuid.UUID, int]]:
 
 
 def waiting(session: Session) -> int:
-    """How many bells are worth ringing: free slots of living workers, if a job waits; no count of the jobs is needed."""
-    queued = select(Job.id).where(Job.state == "queued").limit(1)
-    if session.execute(queued).scalar() is None:
-        return 0
-    alive = Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
-    free = select(func.count()).select_from(Slot).join(Worker, Worker.id == Slot.worker_id)
-    return session.execute(free.where(Slot.job_id.is_(None), alive, ~Worker.draining)).scalar() or 0
+    """How many bells are worth ringing: one for each free slot of a living worker for which a job waits."""
+    free = select(Slot.kind, func.count()).join(Worker, Worker.id == Slot.worker_id).group_by(Slot.kind)
+    ready = [Slot.job_id.is_(None), workers.seen_within(settings().lease_seconds), ~Worker.draining]
+    rows = session.execute(free.where(*ready)).tuples().all()
+    return sum(_queued(session, kind, slots) for kind, slots in rows)
+
+
+def _queued(session: Session, kind: str, most: int) -> int:
+    """How many jobs wait for a slot of that kind (each takes one), counted no further than `most`."""
+    fits = Job.gpus == 0 if kind == "cpu" else Job.gpus > 0
+    queued = select(Job.id).where(Job.state == "queued", fits).limit(most).subquery()
+    return session.execute(select(func.count()).select_from(queued)).scalar() or 0

@@ -3,10 +3,11 @@
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, and_, func, not_, select, update
 from sqlalchemy.orm import Session
 
-from store.tables import Attempt, Slot, Worker
+from store.settings import settings
+from store.tables import Attempt, Job, Slot, Worker
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,41 @@ def drain(session: Session, worker_id: uuid.UUID) -> None:
 
 
 def unended(session: Session, host: str) -> list[Attempt]:
-    """Attempts on a host that never ended and whose process is known: what a crash of the machine's worker may leave."""
-    rows = select(Attempt).join(Worker, Worker.id == Attempt.worker_id)
-    return list(session.scalars(rows.where(Worker.host == host, Attempt.ended_at.is_(None), Attempt.pid.is_not(None))))
+    """Attempts on a host that never ended and whose process is known: what a crash of a worker there may leave.
+
+    Not those under a good lease: another worker of the host watches over them.
+    """
+    rows = select(Attempt).join(Worker, Worker.id == Attempt.worker_id).join(Job, Job.id == Attempt.job_id)
+    left = [Worker.host == host, Attempt.ended_at.is_(None), Attempt.pid.is_not(None), not_(_held())]
+    return list(session.scalars(rows.where(*left)))
+
+
+def held(session: Session) -> set[tuple[uuid.UUID, int]]:
+    """The attempts that run under a good lease, as job and fence."""
+    rows = select(Attempt.job_id, Attempt.fence).join(Job, Job.id == Attempt.job_id).where(_held())
+    return set(session.execute(rows).tuples())
+
+
+def _held() -> ColumnElement[bool]:
+    return and_(Job.state == "running", Job.fence == Attempt.fence, Job.lease_until > func.now())
+
+
+def seen_within(seconds: float) -> ColumnElement[bool]:
+    """The condition that a worker has been seen in the last `seconds`."""
+    return Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def have_gpu(session: Session) -> bool:
-    """Whether any worker of the team has offered a GPU."""
-    return session.execute(select(Slot.device).where(Slot.kind == "gpu").limit(1)).scalar() is not None
+    """Whether a living worker offers a GPU; so not while no worker lives, whatever there was before."""
+    alive = seen_within(settings().lease_seconds)
+    rows = select(Slot.device).join(Worker, Worker.id == Slot.worker_id).where(Slot.kind == "gpu", alive)
+    return session.execute(rows.limit(1)).scalar() is not None
 
 
 def living(session: Session, within: float) -> list[tuple[Worker, list[Slot]]]:
     """The workers seen in the last `within` seconds, with their slots."""
-    fresh = Worker.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, within)
     found = []
-    for worker in session.scalars(select(Worker).where(fresh).order_by(Worker.started_at)):
+    for worker in session.scalars(select(Worker).where(seen_within(within)).order_by(Worker.started_at)):
         slots = select(Slot).where(Slot.worker_id == worker.id).order_by(Slot.device, Slot.number)
         found.append((worker, list(session.scalars(slots))))
     return found
