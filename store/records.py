@@ -1,5 +1,6 @@
-"""What a run leaves behind: checkpoints, epochs, series, results, checks, files. Written under the attempt's fence."""
+"""What a run leaves behind: checkpoints, epochs, series, results, checks, files. Who writes has shown the fence before."""
 
+import math
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +19,14 @@ COARSER = 8
 
 
 def checkpoint(session: Session, job_id: uuid.UUID, fence: int, saved: dict[str, Any]) -> list[str]:
-    """Note a checkpoint; returns the digests of those that are no longer needed, to be removed after the commit."""
+    """Note a checkpoint; returns the digests that no row of the job has any more, to be removed after the commit."""
     columns = {key: saved[key] for key in ("phase", "epoch", "batch", "sha256")}
     session.add(Checkpoint(job_id=job_id, fence=fence, **columns))
     session.flush()
-    old = (
-        select(Checkpoint.id).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc()).offset(KEPT_CHECKPOINTS)
-    )
-    gone = session.scalars(delete(Checkpoint).where(Checkpoint.id.in_(old)).returning(Checkpoint.sha256))
-    return list(gone)
+    rows = checkpoints(session, job_id)
+    kept, old = rows[:KEPT_CHECKPOINTS], rows[KEPT_CHECKPOINTS:]
+    session.execute(delete(Checkpoint).where(Checkpoint.id.in_([one.id for one in old])))
+    return sorted({one.sha256 for one in old} - {one.sha256 for one in kept})
 
 
 def checkpoints(session: Session, job_id: uuid.UUID) -> list[Checkpoint]:
@@ -49,11 +49,14 @@ def _levels(values: list[float]) -> list[list[float]]:
     """The values, then means of 8, of 64, ... down to a handful."""
     levels = [values]
     while len(levels[-1]) > COARSER:
-        finer = levels[-1]
-        levels.append(
-            [sum(part) / len(part) for i in range(0, len(finer), COARSER) if (part := finer[i : i + COARSER])]
-        )
+        levels.append(_means(levels[-1], COARSER))
     return levels
+
+
+def _means(values: list[float], size: int) -> list[float]:
+    """The mean of every `size` values."""
+    parts = [values[first : first + size] for first in range(0, len(values), size)]
+    return [sum(part) / len(part) for part in parts]
 
 
 def result(session: Session, job_id: uuid.UUID, scored: dict[str, Any]) -> None:
@@ -98,13 +101,19 @@ def one_epoch(session: Session, job_id: uuid.UUID, number: int | None) -> Epoch 
 
 
 def series(session: Session, job_id: uuid.UUID, name: str, points: int) -> list[float]:
-    """A step-by-step figure over the whole run, at the finest level that has no more than `points` values."""
+    """A step-by-step figure over the whole run, at the finest level that has no more than `points` values.
+
+    Where even the coarsest has more, its means.
+    """
     rows = select(Series.level, Series.values).where(Series.job_id == job_id, Series.name == name)
     levels: dict[int, list[float]] = {}
     for level, values in session.execute(rows.order_by(Series.level, Series.chunk)):
         levels.setdefault(level, []).extend(values)
     fitting = [level for level, values in levels.items() if len(values) <= points]
-    return levels[min(fitting)] if fitting else (levels[max(levels)][-points:] if levels else [])
+    if fitting or not levels:
+        return levels[min(fitting)] if fitting else []
+    coarsest = levels[max(levels)]
+    return _means(coarsest, math.ceil(len(coarsest) / points))
 
 
 def series_names(session: Session, job_id: uuid.UUID) -> list[str]:
