@@ -1,20 +1,26 @@
-"""The engine, the session, and how constraints are named."""
+"""The engine, the session, patience while Postgres is away, and how constraints are named."""
 
+import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import DateTime, Engine, MetaData, create_engine
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from store.settings import settings
 
+Found = TypeVar("Found")
+AWAY = (OperationalError, InterfaceError)
+"""What is raised while Postgres is away; every other error comes again however often one tries."""
+log = logging.getLogger(__name__)
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -48,6 +54,23 @@ def transaction(url: str | None = None) -> Iterator[Session]:
     with Session(engine(url), expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+def patiently(work: Callable[[Session], Found]) -> Found:
+    """Do `work` in a transaction; while Postgres is away do it again every second, for `silence_seconds`.
+
+    The connection may break after the commit, so work that took place may be done once more: a fence must make that harmless.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            with transaction() as session:
+                return work(session)
+        except AWAY as error:
+            if time.monotonic() - began > settings().silence_seconds:
+                raise
+            log.warning("Postgres is away: %s", str(error).splitlines()[0])
+        time.sleep(1)
 
 
 def uuid7() -> uuid.UUID:

@@ -2,9 +2,9 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -54,6 +54,12 @@ class StoreSettings(BaseSettings):
     """Largest request body, in bytes."""
     url: str = "http://127.0.0.1:8000"
     """The address that people open; whether cookies are Secure follows from it."""
+
+    @model_validator(mode="after")
+    def _the_heart_beats_within_a_lease(self) -> Self:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be shorter than lease_seconds, or every running job is lost")
+        return self
 
 
 @cache
