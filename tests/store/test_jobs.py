@@ -1,6 +1,7 @@
 """The life of a job: every transition, and what a late or fenced writer may still do (nothing)."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select, text, update
@@ -138,6 +139,61 @@ def test_a_draining_worker_is_told_with_the_heartbeat_and_claims_nothing(databas
     assert jobs.claim(database, worker) is None
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda session, *key: jobs.release(session, *key, "drain"),
+        lambda session, *key: jobs.release(session, *key, "pause"),
+        lambda session, *key: jobs.fail(session, *key, Reason.MACHINE, "killed", retry=True),
+    ],
+)
+def test_a_cancel_that_came_late_still_counts(database: Session, ada, worker, leave) -> None:
+    """The attempt was leaving for another reason; where the job would go on, it is cancelled."""
+    job_id, fence = running(database, ada, worker)
+    assert jobs.cancel(database, job_id)
+    assert leave(database, job_id, fence)
+    assert state(database, job_id) == ("cancelled", "user")
+    assert jobs.find(database, job_id).ended_at
+    assert history(database, job_id)[-1] == "cancelled"
+
+
+def test_a_cancel_that_comes_as_the_attempt_leaves_finds_the_job(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    database.commit()
+
+    def cancel() -> bool:
+        with transaction() as session:
+            return jobs.cancel(session, job_id)
+
+    with ThreadPoolExecutor() as pool, transaction() as leaving:
+        assert jobs.release(leaving, job_id, fence, "drain")
+        asked = pool.submit(cancel)
+        with pytest.raises(TimeoutError):
+            asked.result(0.3)
+        leaving.commit()
+        assert asked.result(10)
+    assert state(database, job_id) == ("cancelled", "user")
+
+
+def test_a_lease_renewed_while_the_reaper_looks_is_kept(database: Session, ada, worker) -> None:
+    job_id, fence = running(database, ada, worker)
+    expire(database, job_id)
+    database.commit()
+
+    def lose() -> bool:
+        with transaction() as session:
+            return jobs.lose(session, job_id, fence)
+
+    with ThreadPoolExecutor() as pool, transaction() as beating:
+        assert jobs.heartbeat(beating, job_id, fence) == "none"
+        looked = pool.submit(lose)
+        with pytest.raises(TimeoutError):
+            looked.result(0.3)
+        beating.commit()
+        assert looked.result(10) is False
+    assert state(database, job_id)[0] == "running"
+
+
 def test_a_lost_worker_costs_a_loss_and_not_a_death(database: Session, ada, worker) -> None:
     job_id, fence = running(database, ada, worker)
     assert not jobs.lose(database, job_id, fence), "the lease is still good"
@@ -227,9 +283,21 @@ def test_leases_are_left_alone_while_postgres_is_young(database: Session, ada, w
 
 def test_bells_ring_for_free_slots_of_living_workers_only(database: Session, ada, worker) -> None:
     assert jobs.waiting(database) == 0
-    queue(database, ada)
+    for _ in range(3):
+        queue(database, ada)
     assert jobs.waiting(database) == 1
-    workers.register(database, "other", 3, [CPU, workers.Device("gpu:0", "gpu", "x", 1, 1)])
-    assert jobs.waiting(database) == 3
+    workers.register(database, "other", 3, [CPU])
+    assert jobs.waiting(database) == 2
     database.execute(text("UPDATE workers SET seen_at = now() - interval '1 hour'"))
     assert jobs.waiting(database) == 0
+
+
+def test_bells_ring_for_jobs_that_fit_the_free_slots_only(database: Session, ada, worker) -> None:
+    for _ in range(2):
+        queue(database, ada, resources={"gpus": 1})
+    assert jobs.waiting(database) == 0, "there is no GPU"
+    gpu = [workers.Device(f"gpu:{number}", "gpu", "x", 1, 1) for number in range(5)]
+    workers.register(database, "other", 3, [CPU, *gpu])
+    assert jobs.waiting(database) == 2, "five GPUs and two processors, but two jobs"
+    queue(database, ada)
+    assert jobs.waiting(database) == 3

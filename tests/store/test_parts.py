@@ -1,11 +1,14 @@
 """Events, artifacts, tokens, idempotency keys, records, workers, the reaper, the bell."""
 
 import os
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from pydantic import ValidationError
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from core.files import sha256
@@ -13,8 +16,8 @@ from made import CPU, queue
 from store import artifacts, feed, jobs, reaper, records, requests, tokens, workers
 from store import queue as bell
 from store.database import transaction, uuid7
-from store.settings import settings
-from store.tables import Job, Token
+from store.settings import StoreSettings, settings
+from store.tables import Job, Token, Worker
 
 
 def test_events_are_numbered_without_gaps_and_read_after_a_number(database: Session, ada) -> None:
@@ -28,11 +31,20 @@ def test_events_are_numbered_without_gaps_and_read_after_a_number(database: Sess
 def test_events_of_two_writers_never_share_a_number(database: Session, ada) -> None:
     job_id = queue(database, ada).id
     database.commit()
-    with transaction() as one:
+
+    def write(name: str) -> None:
+        with transaction() as session:
+            feed.append(session, job_id, [("noticed", {"text": name})])
+
+    with ThreadPoolExecutor() as pool, transaction() as one:
         feed.append(one, job_id, [("noticed", {"text": "one"})])
-    with transaction() as other:
-        feed.append(other, job_id, [("noticed", {"text": "other"})])
-    assert [event.seq for event in feed.read(database, job_id)] == [1, 2, 3]
+        other = pool.submit(write, "other")
+        with pytest.raises(TimeoutError):  # it waits for the first, which has not committed
+            other.result(0.3)
+        one.commit()
+        other.result(10)
+    events = feed.read(database, job_id, 1)
+    assert [(event.seq, event.body["text"]) for event in events] == [(2, "one"), (3, "other")]
 
 
 def test_a_broker_that_is_away_holds_nobody_up(database: Session, ada, monkeypatch) -> None:
@@ -71,6 +83,18 @@ def test_a_damaged_file_is_not_sound(servers, tmp_path: Path) -> None:
     place = artifacts.place(digest)
     place.write_bytes(place.read_bytes()[:-1])
     assert not artifacts.sound(digest)
+
+
+def test_a_damaged_file_is_replaced_by_the_next_of_its_name(servers, tmp_path: Path) -> None:
+    data = os.urandom(100)
+    for _ in range(2):
+        path = tmp_path / "x"
+        path.write_bytes(data)
+        digest = sha256(path)
+        artifacts.put(path, digest)
+        assert artifacts.sound(digest)
+        artifacts.place(digest).write_bytes(b"damage")
+    assert [found.name for found in artifacts.place(digest).parent.glob("*")] == [digest]
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "a" * 63, "A" * 64, "", "a" * 64 + "/x", "a" * 64 + "\n"])
@@ -113,8 +137,27 @@ def test_expired_and_revoked_tokens_are_nobodys(database: Session, ada) -> None:
     assert tokens.valid(database, ada) == []
 
 
+def test_a_browser_session_ends_with_its_token(database: Session, ada) -> None:
+    revoked, expired = tokens.issue(database, ada, "a"), tokens.issue(database, ada, "b", days=1)
+    cookies = [tokens.log_in(database, token)[0] for token in (revoked, expired)]
+    assert [tokens.browser(database, cookie)[0].name for cookie in cookies] == ["ada", "ada"]
+    tokens.revoke(database, ada, revoked.split("_")[1])
+    database.execute(text("UPDATE tokens SET expires_at = now() - interval '1 second' WHERE name = 'b'"))
+    assert [tokens.browser(database, cookie) for cookie in cookies] == [None, None]
+    assert tokens.log_in(database, revoked) is None
+
+
+def test_a_browser_session_ends_after_its_days(database: Session, ada) -> None:
+    cookie, _ = tokens.log_in(database, tokens.issue(database, ada, "laptop"))
+    database.commit()
+    passed = f"interval '{24 * tokens.SESSION_DAYS} hours'"
+    database.execute(text(f"UPDATE sessions SET expires_at = expires_at - {passed}"))
+    database.commit()
+    assert tokens.browser(database, cookie) is None
+
+
 def test_a_browser_session_ends_with_the_log_out(database: Session, ada) -> None:
-    cookie, csrf = tokens.log_in(database, ada)
+    cookie, csrf = tokens.log_in(database, tokens.issue(database, ada, "laptop"))
     user, kept = tokens.browser(database, cookie)
     assert (user.name, kept) == ("ada", csrf)
     tokens.log_out(database, cookie)
@@ -179,6 +222,19 @@ def test_a_series_is_read_at_the_finest_level_that_fits(database: Session, ada) 
     assert records.series(database, job.id, "nothing", 100) == []
 
 
+def test_a_series_too_long_for_every_level_is_averaged_and_not_cut(database: Session, ada) -> None:
+    job = queue(database, ada)
+    for number in range(1, 21):
+        values = [float(number)] * 351
+        records.epoch(database, job.id, 1, epoch_event(number) | {"series": {"train_loss": values}})
+    for points in (100, 10):
+        read = records.series(database, job.id, "train_loss", points)
+        assert points / 2 <= len(read) <= points
+        assert read[0] < 2.5, "the first epochs are there"
+        assert read[-1] > 18.5
+    assert records.series(database, job.id, "train_loss", 1) == [pytest.approx(10.5)]
+
+
 def test_the_newest_two_checkpoints_are_kept(database: Session, ada) -> None:
     job = queue(database, ada)
     gone = []
@@ -202,8 +258,6 @@ def test_the_reaper_ends_lost_attempts_and_the_job_runs_again(database: Session,
     claimed = jobs.claim(database, worker)
     database.execute(text("UPDATE jobs SET lease_until = now() - interval '1 second'"))
     database.commit()
-    import time
-
     for _ in range(50):  # for one lease after its start, Postgres counts as young
         if reaper.reap() == 1:
             break
@@ -214,11 +268,16 @@ def test_the_reaper_ends_lost_attempts_and_the_job_runs_again(database: Session,
     assert jobs.claim(database, worker).fence == claimed.fence + 1
 
 
-def test_the_reaper_of_one_process_looks_at_a_time(database: Session) -> None:
+def test_the_reaper_of_one_process_looks_at_a_time(database: Session, ada, worker, monkeypatch) -> None:
+    monkeypatch.setattr(jobs, "settings", lambda: settings().model_copy(update={"lease_seconds": 0.01}))
+    queue(database, ada)
+    assert jobs.claim(database, worker)
     database.commit()
+    time.sleep(0.05)
     with transaction() as other:
         other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": reaper.LOCK})
         assert reaper.reap() == 0
+    assert reaper.reap() == 1
 
 
 def test_workers_that_were_not_seen_lately_are_not_listed(database: Session, worker) -> None:
@@ -227,10 +286,17 @@ def test_workers_that_were_not_seen_lately_are_not_listed(database: Session, wor
     assert workers.living(database, 30) == []
 
 
-def test_a_team_has_a_gpu_once_a_worker_has_offered_one(database: Session, worker) -> None:
+def test_a_team_has_a_gpu_while_a_worker_that_offers_one_lives(database: Session, worker) -> None:
     assert not workers.have_gpu(database)
-    workers.register(database, "gpu", 2, [CPU, workers.Device("gpu:0", "gpu", "H", 1, 1)])
+    machine = workers.register(database, "gpu", 2, [CPU, workers.Device("gpu:0", "gpu", "H", 1, 1)])
     assert workers.have_gpu(database)
+    database.execute(update(Worker).where(Worker.id == machine).values(seen_at=text("now() - interval '1 hour'")))
+    assert not workers.have_gpu(database)
+
+
+def test_a_heart_slower_than_the_lease_is_refused(servers) -> None:
+    with pytest.raises(ValidationError, match="must be shorter than lease_seconds"):
+        StoreSettings(heartbeat_seconds=3, lease_seconds=3)
 
 
 def test_ids_are_ordered_by_time() -> None:

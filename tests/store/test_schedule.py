@@ -82,6 +82,16 @@ def test_gpu_jobs_take_gpu_slots(database: Session, ada) -> None:
     assert [claimed.device for claimed in claims if claimed] == ["gpu:0", "gpu:1"]
 
 
+def test_a_worker_with_two_slots_of_a_device_runs_two_jobs(database: Session, ada) -> None:
+    machine = workers.register(database, "host", 1, [Device("cpu:0", "cpu", "x", 2**34, 2)])
+    for _ in range(3):
+        queue(database, ada)
+    claims = [jobs.claim(database, machine) for _ in range(3)]
+    assert [(one.device, one.number) for one in claims if one] == [("cpu:0", 0), ("cpu:0", 1)]
+    finish(database, claims[0])
+    assert jobs.claim(database, machine).number == 0
+
+
 def test_two_processes_of_a_worker_never_share_a_slot(database: Session, ada, worker) -> None:
     for _ in range(2):
         queue(database, ada)
