@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import socket
 import threading
 import uuid
@@ -9,14 +10,16 @@ from typing import Any
 
 from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from store import workers
-from store.database import engine, transaction
+from store.database import engine, patiently, transaction
 from store.queue import celery
 from store.reaper import Reaper
 from store.settings import settings
 from worker.devices import devices
 from worker.processes import kill_group
+from worker.supervisor import folder
 
 WORKER_ID = "SPARRING_WORKER_ID"
 """How the pool's processes learn which worker they belong to."""
@@ -29,19 +32,35 @@ stopped = threading.Event()
 
 @worker_init.connect
 def start(**_: Any) -> None:
-    """End what an earlier worker of this host left behind, then offer the devices and show signs of life."""
-    host = socket.gethostname()
-    with transaction() as session:
-        for attempt in workers.unended(session, host):
-            if attempt.pid and kill_group(attempt.pid, attempt.pid_started):
-                log.warning(
-                    "killed process %d, left over from attempt %d of job %s", attempt.pid, attempt.fence, attempt.job_id
-                )
-        worker_id = workers.register(session, host, os.getpid(), devices())
+    """Clear away what an earlier worker of this host left, then offer the devices and show signs of life.
+
+    A database that is away is waited for. Celery would swallow any other error and go on with a worker that nobody knows.
+    """
+    try:
+        worker_id = patiently(_register)
+    except Exception as error:
+        raise SystemExit(f"the worker cannot register: {error}") from error
     os.environ[WORKER_ID] = str(worker_id)
     reaper.start()
     threading.Thread(target=_live, args=(worker_id,), name="seen", daemon=True).start()
     log.info("worker %s offers %s", worker_id, ", ".join(f"{d.name} x {d.slots}" for d in devices()))
+
+
+def _register(session: Session) -> uuid.UUID:
+    host = socket.gethostname()
+    for attempt in workers.unended(session, host):
+        if attempt.pid and kill_group(attempt.pid, attempt.pid_started):
+            log.warning("killed process %d, left from attempt %d of job %s", attempt.pid, attempt.fence, attempt.job_id)
+    _sweep(session)
+    return workers.register(session, host, os.getpid(), devices())
+
+
+def _sweep(session: Session) -> None:
+    """Remove the folders of attempts that no worker watches over any more; they are listed before the leases are read."""
+    found = list(settings().work.glob("*-*-*-*-*-*"))
+    held = {folder(*key) for key in workers.held(session)}
+    for left in set(found) - held:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @worker_process_init.connect

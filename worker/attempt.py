@@ -17,18 +17,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from sqlalchemy.orm import Session
 
 from core.errors import Reason, SparringError
 from core.events import Event, Finished, Noticed
 from core.run import Place, Resume, run
 from core.spec import JobSpec
 from store import artifacts, jobs, records
-from store.database import transaction
+from store.database import AWAY, patiently
 from store.settings import settings
+from store.tables import Checkpoint
 from worker.devices import threads
 from worker.processes import die_with_parent
 from worker.recorder import Fenced, Recorder
-from worker.supervisor import DONE, FAILED, SAVED
+from worker.supervisor import DONE, FAILED, SAVED, folder
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,7 @@ class Attempt:
     def run(self) -> int:
         """Do the job; returns the status to leave with."""
         signal.signal(signal.SIGTERM, self._ask)
-        with transaction() as session:
-            job = jobs.find(session, self.job_id)
+        job = patiently(lambda session: jobs.find(session, self.job_id))
         if job is None or (job.state, job.fence) != ("running", self.fence):
             return FAILED
         self.recorder = Recorder(self.job_id, self.fence, job.last_seq)
@@ -57,6 +58,8 @@ class Attempt:
             return FAILED
         except SparringError as error:
             return self._fail(error.reason, str(error), error.retry)
+        except AWAY:
+            raise  # for too long: the process dies of it, which is worth another try
         except OSError as error:
             full = error.errno == errno.ENOSPC
             return self._fail(
@@ -69,33 +72,36 @@ class Attempt:
     def _run(self, spec: JobSpec) -> int:
         torch.set_num_threads(threads())
         device = "cuda:0" if self.slot.startswith("gpu") else "cpu"
-        place = Place(settings().work / str(self.job_id), settings().data, device)
+        place = Place(folder(self.job_id, self.fence), settings().data, device)
         resume = self._resume(device)
         event: Event | None = None
         for event in run(spec, place, resume, self._stop):
             self.recorder.record(event)
         if not isinstance(event, Finished):
             return SAVED
-        with transaction() as session:
-            jobs.succeed(session, self.job_id, self.fence)
+        patiently(lambda session: jobs.succeed(session, self.job_id, self.fence))
         return DONE
 
     def _resume(self, device: str) -> Resume | None:
         """The newest sound checkpoint; says so where it is not the newest, or where exactness ends with another machine."""
         machine = _machine(device)
-        with transaction() as session:
-            saved = records.checkpoints(session, self.job_id)
-            before = [a.machine for a in jobs.attempts(session, self.job_id) if a.fence < self.fence and a.machine]
-            jobs.describe(session, self.job_id, self.fence, machine)
+        saved, before = patiently(lambda session: self._history(session, machine))
         for one in saved:
-            if artifacts.sound(one.sha256):
+            if artifacts.sound(one.sha256, self.job_id):
                 if before and before[-1] != machine:
                     self.recorder.record(Noticed(text=f"not bit-exact: resumed on {machine} after {before[-1]}"))
-                return Resume(artifacts.place(one.sha256), one.sha256)
+                return Resume(artifacts.place(one.sha256, self.job_id), one.sha256)
             self.recorder.record(
                 Noticed(text=f"the checkpoint of epoch {one.epoch} is damaged; going back to the one before")
             )
         return None
+
+    def _history(self, session: Session, machine: dict[str, Any]) -> tuple[list[Checkpoint], list[dict[str, Any]]]:
+        """The job's checkpoints, and the machines of its earlier attempts; notes the present one."""
+        jobs.describe(session, self.job_id, self.fence, machine)
+        tried = jobs.attempts(session, self.job_id)
+        before = [one.machine for one in tried if one.fence < self.fence and one.machine]
+        return records.checkpoints(session, self.job_id), before
 
     @contextlib.contextmanager
     def _slot_to_ourselves(self) -> Iterator[None]:
@@ -114,8 +120,7 @@ class Attempt:
 
     def _fail(self, reason: Reason, message: str, retry: bool) -> int:
         log.error("%s: %s", reason, message)
-        with transaction() as session:
-            jobs.fail(session, self.job_id, self.fence, reason, message, retry)
+        patiently(lambda session: jobs.fail(session, self.job_id, self.fence, reason, message, retry))
         return FAILED
 
 

@@ -3,6 +3,7 @@
 import os
 import platform
 from pathlib import Path
+from typing import NamedTuple
 
 import pynvml
 
@@ -11,10 +12,10 @@ from store.workers import Device
 
 
 def devices() -> list[Device]:
-    """The CPU with its slots, then every GPU with one."""
+    """The CPU with its slots, then every GPU with one; of these only what our own CUDA_VISIBLE_DEVICES leaves."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cpu = Device("cpu:0", "cpu", cpu_model(), memory, settings().cpu_slots)
-    return [cpu, *_gpus()]
+    return [cpu, *(gpu.device for gpu in _gpus())]
 
 
 def threads() -> int:
@@ -22,17 +23,40 @@ def threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, settings().cpu_slots))
 
 
-def _gpus() -> list[Device]:
+def visible(device: str) -> str:
+    """The value of CUDA_VISIBLE_DEVICES with which a process sees that device alone; the CPU is seen always."""
+    return next((gpu.uuid for gpu in _gpus() if gpu.device.name == device), "")
+
+
+class _Gpu(NamedTuple):
+    uuid: str
+    device: Device
+
+
+def _gpus() -> list[_Gpu]:
+    """The GPUs that we may use, numbered in the order of the PCI bus, as NVIDIA's library does."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
-    found = []
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        found.append(Device(f"gpu:{index}", "gpu", str(pynvml.nvmlDeviceGetName(handle)), memory, 1))
-    return found
+    found = [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return found
+    names = [name.strip() for name in allowed.split(",")]
+    return [gpu for index, gpu in enumerate(found) if _is_named(index, gpu.uuid, names)]
+
+
+def _gpu(index: int) -> _Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    device = Device(f"gpu:{index}", "gpu", str(pynvml.nvmlDeviceGetName(handle)), memory, 1)
+    return _Gpu(str(pynvml.nvmlDeviceGetUUID(handle)), device)
+
+
+def _is_named(index: int, uuid: str, names: list[str]) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES names a GPU, by its number or by the beginning of its UUID."""
+    return any(name == str(index) or (name.startswith("GPU-") and uuid.startswith(name)) for name in names)
 
 
 def cpu_model() -> str:

@@ -4,14 +4,11 @@ While Postgres is away the run waits. When the answer to a COMMIT is lost, the r
 of the job's newest event, which only this attempt moves, and so knows whether its write took place.
 """
 
-import logging
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from core.events import (
@@ -29,12 +26,10 @@ from core.events import (
     Selected,
 )
 from store import artifacts, feed, jobs, records
-from store.database import transaction
-from store.settings import settings
+from store.database import patiently
 
 NOT_IN_EVENTS = {"series", "layers", "survived", "checkpoint", "path"}
 """Arrays have tables of their own, and a path means nothing to a reader."""
-log = logging.getLogger(__name__)
 
 
 class Fenced(Exception):
@@ -56,13 +51,14 @@ class Recorder:
         self._keep_file(event)
         self._commit(lambda session: self._write(session, event, forget), 1)
         for digest in forget:
-            artifacts.remove(digest)
+            artifacts.remove(digest, self.job_id)
 
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""
         saved = event.checkpoint if isinstance(event, EpochEnded) else event
         if isinstance(saved, CheckpointSaved | Exported):
-            artifacts.put(Path(saved.path), saved.sha256)
+            owner = self.job_id if isinstance(saved, CheckpointSaved) else None
+            artifacts.put(Path(saved.path), saved.sha256, owner)
 
     def _progress(self, session: Session, event: Progress) -> bool:
         return jobs.summarise(session, self.job_id, self.fence, progress=event.model_dump(mode="json"))
@@ -109,33 +105,18 @@ class Recorder:
         jobs.summarise(session, self.job_id, self.fence, **what)  # type: ignore[arg-type]
 
     def _commit(self, write: Callable[[Session], bool], events: int) -> None:
-        began = time.monotonic()
-        while True:
-            try:
-                if not self._took_place(events):
-                    with transaction() as session:
-                        if not write(session):
-                            raise Fenced
-                self.seq += events
-                break
-            except DBAPIError as error:
-                log.warning("Postgres is away: %s", str(error).splitlines()[0])
-                if time.monotonic() - began > settings().silence_seconds:
-                    raise
-                self.unsure = True
-                time.sleep(1)
+        self.unsure = False
+        patiently(lambda session: self._once(session, write, events))
+        self.seq += events
         feed.announce(self.job_id)
 
-    unsure = False
-
-    def _took_place(self, events: int) -> bool:
-        """After a lost answer: whether the write is there already."""
-        if not self.unsure:
-            return False
-        with transaction() as session:
-            job = jobs.find(session, self.job_id)
-        self.unsure = False
-        return job is not None and job.fence == self.fence and events > 0 and job.last_seq == self.seq + events
+    def _once(self, session: Session, write: Callable[[Session], bool], events: int) -> None:
+        """Write, unless an earlier try has done so and only its answer was lost."""
+        if self.unsure and events and jobs.newest(session, self.job_id, self.fence) == self.seq + events:
+            return
+        self.unsure = True
+        if not write(session):
+            raise Fenced
 
 
 def _line(body: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from core.events import (
@@ -27,22 +27,12 @@ from core.events import (
 )
 from core.files import sha256
 from made import CPU, queue
-from store import feed, jobs, records, tokens, workers
+from store import artifacts, feed, jobs, records, tokens, workers
 from store.schedule import Claim
 from store.tables import Checkpoint, Job
-from worker import devices, recorder
+from worker import devices
 from worker.processes import kill_group, start_time
 from worker.recorder import Fenced, Recorder
-
-
-@pytest.fixture
-def claimed(database: Session) -> Claim:
-    worker = workers.register(database, "host", 1, [CPU])
-    queue(database, tokens.user_named(database, "ada"))
-    found = jobs.claim(database, worker)
-    database.commit()
-    assert found
-    return found
 
 
 @pytest.fixture
@@ -141,23 +131,51 @@ def test_an_epoch_becomes_rows_and_one_line_in_the_feed(
     job = jobs.find(database, claimed.job_id)
     assert job.last["validation_clean"] == 0.5
     (checkpoint,) = records.checkpoints(database, claimed.job_id)
-    from store import artifacts
-
-    assert artifacts.sound(checkpoint.sha256)
+    assert artifacts.sound(checkpoint.sha256, claimed.job_id)
 
 
 def test_old_checkpoints_go_with_their_files(
     database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
 ) -> None:
-    from store import artifacts
-
     digests = []
     for epoch in (1, 2, 3):
         event = epoch_ended(tmp_path, epoch)
         digests.append(event.checkpoint.sha256)
         recording.record(event)
-    assert [artifacts.sound(digest) for digest in digests] == [False, True, True]
+    assert [artifacts.sound(digest, claimed.job_id) for digest in digests] == [False, True, True]
     assert len(database.scalars(select(Checkpoint)).all()) == 2
+
+
+def test_a_job_never_takes_the_checkpoint_of_another_with_the_same_bytes(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
+) -> None:
+    worker = workers.register(database, "host", 2, [CPU])
+    queue(database, tokens.user_named(database, "ada"))
+    twin = jobs.claim(database, worker)
+    other = Recorder(twin.job_id, twin.fence, jobs.find(database, twin.job_id).last_seq)
+    database.commit()
+    first = saved(tmp_path, 1)
+    data = Path(first.path).read_bytes()
+    recording.record(first)
+    Path(first.path).write_bytes(data)
+    other.record(first)
+    for epoch in (2, 3):
+        recording.record(saved(tmp_path, epoch))
+    assert not artifacts.sound(first.sha256, claimed.job_id)
+    assert artifacts.sound(first.sha256, twin.job_id)
+
+
+def test_a_checkpoint_made_again_outlives_the_older_row_of_the_same_bytes(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
+) -> None:
+    again = saved(tmp_path, 1)
+    data = Path(again.path).read_bytes()
+    for _ in range(2):
+        Path(again.path).write_bytes(data)
+        recording.record(again)
+    recording.record(saved(tmp_path, 2))
+    assert [one.epoch for one in records.checkpoints(database, claimed.job_id)] == [2, 1]
+    assert artifacts.sound(again.sha256, claimed.job_id)
 
 
 def test_scores_checks_phases_and_files_become_rows(
@@ -200,30 +218,22 @@ def test_a_fenced_attempt_is_told_and_writes_nothing(database: Session, recordin
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_lost_answer_to_commit_is_asked_about_not_assumed(
-    database: Session, recording: Recorder, claimed: Claim, monkeypatch, committed: bool
+    database: Session, recording: Recorder, claimed: Claim, break_commit, committed: bool
 ) -> None:
     """The connection breaks at COMMIT, once after it took place and once before: the event stands there once."""
-    original, failed = recorder.transaction, []
-
-    from contextlib import contextmanager
-
-    @contextmanager
-    def breaking(*arguments):
-        with original(*arguments) as session:
-            yield session
-            if not failed and any(True for _ in [session.new or session.dirty or True]):
-                failed.append(True)
-                session.commit() if committed else session.rollback()
-                raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
-
-    monkeypatch.setattr(recorder, "transaction", breaking)
-    monkeypatch.setattr(recorder.time, "sleep", lambda _: None)
+    broken = break_commit(committed)
     recording.record(Noticed(text="once"))
     recording.record(Noticed(text="then"))
+    assert broken == [True]
     database.expire_all()
     texts = [event.body["text"] for event in feed.read(database, claimed.job_id) if event.kind == "noticed"]
     assert texts == ["once", "then"]
     assert database.get(Job, claimed.job_id).last_seq == recording.seq
+
+
+def test_what_postgres_refuses_is_not_tried_again(database: Session, recording: Recorder) -> None:
+    with pytest.raises(DataError):
+        recording.record(Noticed(text="no zero \x00 byte fits into a text of Postgres"))
 
 
 def test_ids_in_the_environment_are_what_the_attempt_reads(servers) -> None:
