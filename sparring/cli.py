@@ -21,6 +21,8 @@ data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data, name="data")
 
 OK, FAILED, USAGE, FORBIDDEN, INVALID, SERVER = range(6)
+DATA = Path(".sparring") / "data"
+"""Where `sparring up` looks for datasets."""
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]
 Name = Annotated[str, typer.Argument(help="A job's number or id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -206,7 +208,7 @@ def logs(
         for event in events:
             line = json.dumps(event, default=str) if as_json else show.sentence(event)
             if line:
-                print(line.replace("[bold]", "").replace("[/]", ""), flush=True)
+                print(line, flush=True)
 
 
 def _past(client: Client, job: Job) -> Iterator[dict[str, Any]]:
@@ -261,7 +263,7 @@ def run(
     file: File,
     changes: Set = None,
     home: Path = Path("runs"),
-    data_folder: Annotated[Path, typer.Option("--data")] = Path("data"),
+    data_folder: Annotated[Path, typer.Option("--data", envvar="SPARRING_DATA", help="The data folder.")] = DATA,
     device: str = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -284,7 +286,7 @@ def data_ls(as_json: AsJson = False) -> None:
 @data.command("fetch")
 def data_fetch(
     name: str,
-    to: Annotated[Path, typer.Option(help="The data folder.")] = Path("data"),
+    to: Annotated[Path, typer.Option(envvar="SPARRING_DATA", help="The data folder.")] = DATA,
     mirror: Annotated[str | None, typer.Option(help="Another place than the official one.")] = None,
 ) -> None:
     """Download a dataset from its official place, and check it."""
@@ -294,7 +296,9 @@ def data_fetch(
 
 
 @data.command("check")
-def data_check(name: str, to: Annotated[Path, typer.Option("--in", help="The data folder.")] = Path("data")) -> None:
+def data_check(
+    name: str, to: Annotated[Path, typer.Option("--in", envvar="SPARRING_DATA", help="The data folder.")] = DATA
+) -> None:
     """Check the files of a dataset."""
     from sparring.local import check
 

@@ -9,18 +9,18 @@ from rich.table import Table
 
 from sparring.client import Client, Job
 
-console = Console(width=None if sys.stdout.isatty() else 140)
-"""What prints; a pipe has no width of its own."""
+console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False)
+"""What prints, exactly as it comes: names and messages are other people's words. A pipe has no width of its own."""
 
 
 def watch(client: Client, job: Job) -> None:
     """Follow a job to its end: one line an epoch, attack or check, and below them a bar with the ETA."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.fields[phase]:<8}"),
+        TextColumn("{task.fields[phase]:<8}", markup=False),
         BarColumn(30),
-        TextColumn("{task.fields[text]}"),
-        TextColumn("{task.fields[eta]}"),
+        TextColumn("{task.fields[text]}", markup=False),
+        TextColumn("{task.fields[eta]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0, phase=job.state, text="", eta="")
@@ -28,7 +28,7 @@ def watch(client: Client, job: Job) -> None:
             if event["kind"] == "progress":
                 _advance(bar, task, event)
             elif line := sentence(event):
-                console.print(line, highlight=False)
+                console.print(line, style="bold" if event["kind"] == "state_changed" else None)
 
 
 def _advance(bar: Progress, task: Any, event: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def sentence(event: dict[str, Any]) -> str | None:
     match event["kind"]:
         case "state_changed":
             why = f" ({event['reason']})" if event.get("reason") else ""
-            return f"[bold]{event['state']}[/]{why}" + (f": {event['message']}" if event.get("message") else "")
+            return f"{event['state']}{why}" + (f": {event['message']}" if event.get("message") else "")
         case "epoch_ended":
             return f"epoch {event['epoch']}/{event['epochs']}  {_figures(event['values'])}{'  best' if event['best'] else ''}"
         case "selected":
@@ -94,11 +94,11 @@ def outcome(job: Job) -> None:
         )
     console.print(table)
     if small := job.last.get("compacted"):
-        console.print(_shrunk(small), highlight=False)
+        console.print(_shrunk(small))
     if job.checks:
-        console.print(f"Audit: {job.trust}.", highlight=False)
+        console.print(f"Audit: {job.trust}.")
     if job.message:
-        console.print(f"{job.reason}: {job.message}", highlight=False)
+        console.print(f"{job.reason}: {job.message}")
 
 
 def _shrunk(small: dict[str, Any]) -> str:

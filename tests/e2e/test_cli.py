@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sparring import cli
 
 TINY = """
 name: {name}
@@ -23,7 +26,7 @@ evaluate: {{images: 32, audit: off, paper: {{attacks: [fgsm]}}}}
 @pytest.fixture
 def file(tmp_path: Path, name: str) -> Path:
     path = tmp_path / "job.yaml"
-    path.write_text(TINY.format(name=name).replace("audit: off", "audit: 'off'"))
+    path.write_text(TINY.format(name=name))
     return path
 
 
@@ -60,6 +63,16 @@ def test_seeds_and_settings_are_changed_on_the_command_line(service: Any, file: 
     assert spec["train"]["epochs"] == 1
     cancelled = sparring(service, "cancel", *[job["id"] for job in out["jobs"]])
     assert "cancel" in cancelled
+
+
+def test_names_are_printed_as_they_are(service: Any, file: Path) -> None:
+    nasty = "[/a] [red]b :smile:"
+    out = json.loads(sparring(service, "submit", file, "--set", f"name='{nasty}'", "--json"))
+    job = out["jobs"][0]["id"]
+    sparring(service, "cancel", job)
+    assert nasty in sparring(service, "ls")
+    assert f"{nasty}: cancelled" in sparring(service, "show", job)
+    assert f"{nasty}: cancelled" in sparring(service, "watch", job, code=1)
 
 
 def test_a_dry_run_and_a_validation_queue_nothing(service: Any, file: Path, name: str) -> None:
@@ -120,6 +133,12 @@ def test_the_client_works_without_torch(service: Any) -> None:
     environment = os.environ | {"SPARRING_URL": service.url, "SPARRING_TOKEN": service.token}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "admin", done.stderr
+
+
+def test_every_command_looks_for_datasets_where_up_does() -> None:
+    asked = [(cli.run, "data_folder"), (cli.data_fetch, "to"), (cli.data_check, "to")]
+    home = signature(cli.up).parameters["home"].default
+    assert {signature(command).parameters[option].default for command, option in asked} == {home / "data"}
 
 
 def test_the_datasets_are_listed_and_checked(tmp_path: Path) -> None:
