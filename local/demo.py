@@ -3,16 +3,26 @@
 import sys
 from pathlib import Path
 
+from local.errors import ServerError
 from local.stack import Stack
 from sparring.client import Client
 from sparring.show import outcome, watch
 
 ROOT = Path(__file__).parent.parent
+BESIDE = "If it is `make up` that runs there, give the job to it: .venv/bin/sparring submit presets/demo.yaml --watch"
 
 
 def main() -> int:
+    """0 if the job succeeded, 5 if the service did not start."""
+    try:
+        return demonstrate(Stack(ROOT / ".sparring"))
+    except ServerError as error:
+        print(f"{error}\n{BESIDE}", file=sys.stderr)
+        return 5
+
+
+def demonstrate(stack: Stack) -> int:
     """0 if the job succeeded."""
-    stack = Stack(ROOT / ".sparring")
     print("Starting Postgres, Valkey, the api and a worker ...", flush=True)
     with stack:
         client = Client(stack.url, stack.token)

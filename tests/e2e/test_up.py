@@ -7,9 +7,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+
+from local import demo
 
 
 def start(home: Path, *words: str) -> tuple["subprocess.Popen[str]", str, str, str]:
@@ -74,8 +77,8 @@ def test_a_port_that_is_taken_is_said_and_another_is_found(tmp_path: Path) -> No
         stop(process)
 
 
-def test_a_second_start_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_a_second_start_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    home = tmp_path / ".sparring"
     process, _, _, _ = start(home)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARRING_")}
     second = subprocess.run(
@@ -87,6 +90,13 @@ def test_a_second_start_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     )
     assert second.returncode == 5
     assert "is in use by process" in second.stderr
+    for name in [name for name in os.environ if name.startswith("SPARRING_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    assert demo.main() == 5
+    said = capsys.readouterr().err
+    assert "is in use by process" in said
+    assert "sparring submit presets/demo.yaml --watch" in said
     stop(process)
 
 
