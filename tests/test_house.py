@@ -163,19 +163,36 @@ def test_the_compose_file_holds_no_secret_and_runs_nobody_as_root(root: Path) ->
     compose = yaml.safe_load((root / "docker-compose.yml").read_text())
     services = compose["services"]
     assert set(services) == {"postgres", "redis", "migrate", "api", "worker"}
+    for name in ("postgres", "redis"):
+        assert services[name]["user"] == "999:999", "these images start as root where nothing is said"
+    built = re.findall(r"^USER (.*)$", (root / "Dockerfile").read_text(), re.MULTILINE)
+    assert built == ["10001"]
+    for service in services.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
     for name in ("api", "worker", "migrate"):
         assert services[name]["read_only"]
-        assert services[name]["cap_drop"] == ["ALL"]
+        assert "user" not in services[name], "theirs is the image's"
         assert services[name]["secrets"] == ["sparring_database_url", "sparring_broker_url"]
     for name in ("postgres", "redis", "api", "worker"):
         assert services[name]["healthcheck"]
+    asked = services["postgres"]["healthcheck"]["test"][-1]
+    assert "--host 127.0.0.1" in asked, "the server that only makes the database listens on its socket alone"
     assert "ports" not in services["postgres"]
     assert "ports" not in services["redis"]
     (gpu,) = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert gpu["capabilities"] == ["gpu"]
     text = (root / "docker-compose.yml").read_text()
     assert not re.search(r"(?i)password:\s*[^\s{]|://[^\s\"']*:[^\s\"']*@", text)
-    assert "USER 10001" in (root / "Dockerfile").read_text()
+    secret = [".env", *(Path(one["file"]).as_posix() for one in compose["secrets"].values())]
+    kept = subprocess.run(["git", "check-ignore", *secret], cwd=root, capture_output=True, text=True)
+    assert kept.stdout.split() == secret, "what the how-to writes beside the compose file is no part of git"
+
+
+def test_the_api_of_the_image_ends_its_streams_before_it_would_be_killed(root: Path) -> None:
+    waits = re.search(r'"--timeout-graceful-shutdown", "(\d+)"', (root / "Dockerfile").read_text())
+    assert waits
+    assert int(waits[1]) < 10, "Docker kills after ten seconds"
 
 
 def test_what_the_dockerfile_copies_is_there_and_not_ignored(root: Path) -> None:
