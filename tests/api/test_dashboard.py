@@ -241,6 +241,14 @@ def test_a_job_page_shows_its_numbers_with_protocol_interval_and_images(api: Any
     assert steps == {"x": [0.25, 0.75, 1.25, 1.75], "y": [2.0, 1.0, 2.0, 1.0]}
 
 
+def test_a_series_of_too_many_values_is_drawn_in_means_over_the_whole_run(api: Any, monkeypatch: Any) -> None:
+    job = submitted(api)
+    with_results(job)
+    monkeypatch.setattr(curves, "POINTS", 2)
+    steps = api.get(f"/jobs/{job['id']}/curves?series=train_loss").json()
+    assert steps == {"x": [0.5, 1.5], "y": [1.5, 1.5]}
+
+
 def test_each_part_of_the_page_comes_alone_and_every_state_can_be_shown(api: Any) -> None:
     job = submitted(api)
     for state in ("paused", "failed", "cancelled", "succeeded", "queued"):
