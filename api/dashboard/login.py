@@ -68,14 +68,13 @@ def log_in(request: Request, form: Form, session: Database) -> Response:
     if not is_ours(request):
         raise Refused(403, "csrf", "The form did not come from our log-in page.")
     token = form.get("token", "").strip()
-    user = tokens.bearer(session, token) if token.isprintable() else None
-    if user is None:
+    opened = tokens.log_in(session, token) if token.isprintable() else None
+    if opened is None:
         wrong = "This token is not valid: unknown, expired, revoked or incomplete." if token else "Give a token."
         return _page(request, form.get("next", ""), wrong, status=401)
-    cookie, _ = tokens.log_in(session, user.id)
     answer = RedirectResponse(inside(form.get("next", "")), 303)
     answer.set_cookie(
-        cookie_name(), cookie, tokens.SESSION_DAYS * 86_400, path="/", secure=secure(), httponly=True, samesite="lax"
+        cookie_name(), opened[0], tokens.SESSION_DAYS * 86_400, path="/", secure=secure(), httponly=True, samesite="lax"
     )
     return answer
 

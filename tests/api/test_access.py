@@ -1,5 +1,7 @@
 """Tokens, roles, sessions, headers."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -16,6 +18,14 @@ OPEN = {"/api/v1/healthz", "/api/v1/readyz", "/api/v1/version", "/api/v1/openapi
 def as_user(name: str, role: str = "member") -> dict[str, str]:
     with transaction() as session:
         return {"Authorization": f"Bearer {tokens.issue(session, tokens.user_named(session, name, role), 'tests')}"}
+
+
+def session_of(api: Any) -> tuple[str, str]:
+    """The cookie and the CSRF token of a browser that has logged in with the client's token."""
+    with transaction() as session:
+        opened = tokens.log_in(session, api.headers["Authorization"].split()[1])
+    assert opened
+    return opened
 
 
 def test_every_route_but_a_few_wants_a_token(api) -> None:
@@ -89,8 +99,7 @@ def test_a_wrong_token_request_is_refused(api, asked: dict) -> None:
 
 
 def test_a_browser_needs_the_csrf_token_to_change_anything(api, database: Session) -> None:
-    with transaction() as session:
-        cookie, csrf = tokens.log_in(session, tokens.user_named(session, "ada"))
+    cookie, csrf = session_of(api)
     del api.headers["Authorization"]
     jar = {"Cookie": f"__Host-sparring={cookie}"}
     assert api.get("/api/v1/me", headers=jar).status_code == 200
@@ -106,8 +115,7 @@ def test_a_browser_needs_the_csrf_token_to_change_anything(api, database: Sessio
 @pytest.mark.parametrize("url", ["https://sparring.example.org", "https://sparring.example.org/"])
 def test_pages_at_the_address_that_people_open_may_write(api, monkeypatch, url: str) -> None:
     monkeypatch.setattr(dependencies, "settings", lambda: settings().model_copy(update={"url": url}))
-    with transaction() as session:
-        cookie, csrf = tokens.log_in(session, tokens.user_named(session, "ada"))
+    cookie, csrf = session_of(api)
     del api.headers["Authorization"]
     headers = {"Cookie": f"__Host-sparring={cookie}", "X-CSRF-Token": csrf, "Origin": "https://sparring.example.org"}
     assert api.post("/api/v1/jobs", json=SPEC, headers=headers).status_code == 201

@@ -56,6 +56,14 @@ def test_a_token_is_exchanged_for_a_cookie_that_scripts_cannot_read(api: Any, to
     assert api.get("/jobs", headers=session_of(api, token)).status_code == 200
 
 
+def test_a_session_ends_with_the_token_that_opened_it(api: Any) -> None:
+    made = api.post("/api/v1/tokens", json={"name": "browser"}).json()
+    headers = session_of(api, made["token"])
+    assert api.get("/jobs", headers=headers).status_code == 200
+    api.delete(f"/api/v1/tokens/{made['id']}")
+    assert api.get("/jobs", headers=headers, follow_redirects=False).status_code == 303
+
+
 def test_a_wrong_token_is_refused_at_its_field_and_not_echoed(api: Any) -> None:
     answer = logged_in(api, "spr_wrong_secret")
     assert (answer.status_code, "This token is not valid" in answer.text, "set-cookie" in answer.headers) == (401, 1, 0)
