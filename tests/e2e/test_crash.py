@@ -112,6 +112,21 @@ def test_a_killed_child_resumes_from_its_checkpoint_and_succeeds_once(service: A
     assert started[1]["body"]["resumed_at"] >= 3
 
 
+def test_a_child_killed_while_it_evaluates_keeps_its_scores_and_succeeds_once(service: Any) -> None:
+    attacks = ["fgsm", {"name": "pgd", "steps": 60}, {"name": "pgd", "steps": 5}]
+    evaluate = SPEC["evaluate"] | {"images": 64, "paper": {"attacks": attacks}}
+    job = service.client.submit(SPEC | {"evaluate": evaluate, "train": SPEC["train"] | {"epochs": 1}})
+    until(lambda: len(service.client.job(job.id).results) >= 2, 60, "two scores")
+    os.kill(attempt_process(service, job), signal.SIGKILL)
+    job.wait()
+    assert states(service, job) == ["queued", "running", "queued", "running", "succeeded"]
+    items = service.client.request("GET", f"/jobs/{job.id}/events")["items"]
+    scored = [one["body"]["label"] for one in items if one["kind"] == "scored"]
+    assert len(scored) == len(set(scored)) == 4, "no attack was run again, none left out"
+    trained = [one for one in items if one["kind"] == "phase_started" and one["body"]["phase"] == "train"]
+    assert len(trained) == 1
+
+
 def test_a_killed_worker_costs_a_lease_and_nothing_else(service: Any, undisturbed) -> None:
     job = service.client.submit(SPEC)
     after_some_epochs(service, job)

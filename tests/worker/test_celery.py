@@ -1,0 +1,68 @@
+"""A Celery worker as it runs in production, with attempts that fail at once: slots, logs, an end when told to."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from made import queue
+from store import jobs, records, tokens
+from store import queue as bell
+from store.database import transaction
+from store.tables import Slot
+
+
+@pytest.fixture
+def celery(database: Session, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker with two slots on the CPU."""
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "worker.app",
+        "worker",
+        "--loglevel",
+        "warning",
+        "--without-mingle",
+    ]
+    changed = {"SPARRING_CPU_SLOTS": "2", "SPARRING_HEARTBEAT_SECONDS": "0.2", "SPARRING_WORK": str(tmp_path)}
+    with subprocess.Popen(command, env=os.environ | changed | {"CUDA_VISIBLE_DEVICES": ""}) as process:
+        yield process
+        process.kill()
+
+
+def until(condition: Callable[[Session], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with transaction() as session:
+            if condition(session):
+                return
+        time.sleep(0.05)
+    pytest.fail(f"not within {seconds} s: {what}")
+
+
+def busy(session: Session) -> int:
+    return session.execute(select(func.count(func.distinct(Slot.number))).where(Slot.job_id.is_not(None))).scalar()
+
+
+def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(database: Session, celery, tmp_path) -> None:
+    """The specification is none, so each attempt fails as soon as torch is there."""
+    asked = [queue(database, tokens.user_named(database, "ada")).id for _ in range(2)]
+    database.commit()
+    bell.ring()
+    until(lambda session: busy(session) == 2, 30, "two slots taken")
+    until(lambda session: all(jobs.find(session, one).state == "failed" for one in asked), 60, "two jobs ended")
+    until(lambda session: all(records.files(session, one) for one in asked), 20, "two logs")
+    for one in asked:
+        path, _ = records.file(database, one, "attempt-1.log")
+        assert "ValidationError" in path.read_text()
+    until(lambda _: os.listdir(tmp_path) == ["slots"], 5, "no folders left")
+    celery.send_signal(signal.SIGTERM)
+    assert celery.wait(20) == 0
