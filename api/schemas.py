@@ -286,7 +286,7 @@ class NewToken(Wire):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Printable, Field(min_length=1, max_length=100)]
-    days: Annotated[float, Field(gt=0, le=3650)] | None = None
+    days: Annotated[float, Field(ge=0.001, le=3650)] | None = None
     """How long it is valid; for ever if left out."""
 
 

@@ -89,6 +89,7 @@ def test_too_large_a_token_request_is_refused_as_such(api) -> None:
         {},
         {"name": ""},
         {"name": "x", "days": -1},
+        {"name": "x", "days": 1e-9},
         {"name": "x", "role": "admin"},
         {"name": "a\nb"},
         {"name": "x" * 101},

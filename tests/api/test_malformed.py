@@ -14,6 +14,8 @@ from core.errors import InvalidSpec
 from core.spec import parse
 from wrong_specs import WRONG
 
+LIBRARY = """{"dataset": "cifar10", "model": "resnet", "evaluate": {"paper": {"attacks": [
+    {"name": "torchattacks", "attack": "PGD", "settings": {"alpha": %s}}]}}}"""
 RAW: list[tuple[str, bytes, str, int]] = [
     ("empty", b"", "application/json", 400),
     ("blank", b"   ", "application/json", 400),
@@ -52,6 +54,8 @@ RAW: list[tuple[str, bytes, str, int]] = [
     ("many unknown keys", json.dumps({f"key{n}": 1 for n in range(5000)}).encode(), "application/json", 422),
     ("huge float", b'{"dataset": "mnist", "model": "lenet5", "train": {"lr": 1e999}}', "application/json", 422),
     ("NUL in a name", b'{"dataset": "mnist", "model": "lenet5", "name": "a\\u0000"}', "application/json", 422),
+    ("NUL in a setting", (LIBRARY % '"a\\u0000b"').encode(), "application/json", 422),
+    ("infinity in a setting", (LIBRARY % "1e999").encode(), "application/json", 422),
     ("lone surrogate", b'{"dataset": "mnist", "model": "lenet5", "name": "\\ud800"}', "application/json", 422),
     ("lone surrogate as key", b'{"\\ud800": 1}', "application/json", 422),
 ]

@@ -87,7 +87,7 @@ def test_a_job_is_watched_from_its_queue_to_its_results_without_a_reload(service
     page.wait_for_selector("#broken canvas")
     assert visit.same_page()
     assert page.evaluate("window.hacked") is None
-    assert page.inner_text("[data-live] >> visible=true") == "ended"
+    page.wait_for_selector("[data-live]:visible >> text=ended")
 
 
 def test_the_finished_page_shows_layers_checks_files_and_the_specification(service: Any, visit: Visit) -> None:
