@@ -96,7 +96,8 @@ class Stack:
             raise
 
     def _start(self) -> None:
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o700)
         self.port = self._free_port()
         self.environment = self._environment()
         self.database = self.environment["SPARRING_DATABASE_URL"]
@@ -106,8 +107,8 @@ class Stack:
         self._add("api", [*api, "--timeout-graceful-shutdown", "2"])
         self._add("worker", ["-m", "celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle"])
         self._wait_until_ready()
+        self.client_file.touch(mode=0o600)
         self.client_file.write_text(json.dumps({"url": self.url, "token": self.token}))
-        self.client_file.chmod(0o600)
 
     def _environment(self) -> dict[str, str]:
         """The settings of api and worker; starts the embedded servers that no setting replaces."""

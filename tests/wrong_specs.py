@@ -49,6 +49,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("code as an attack", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "torchattacks", "attack": "os.system"}]}}}, "/evaluate/paper/attacks/0", "torchattacks has no attack 'os.system'"),
     ("more checks than moves", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "nattack", "iterations": 5, "checks": 6}]}}}, "/evaluate/paper/attacks/0", "checks must be at most iterations"),
     ("too many attacks", {**LEAST, "evaluate": {"paper": {"attacks": ["fgsm"] * 51}}}, "/evaluate/paper/attacks", "at most 50 items"),
+    ("control character in a setting", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "torchattacks", "attack": "PGD", "settings": {"alpha": "a\x00"}}]}}}, "/evaluate/paper/attacks/0/settings/alpha", "100 plain characters"),
     ("text for the steps of an attack", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "torchattacks", "attack": "PGD", "settings": {"steps": "abc"}}]}}}, "/evaluate/paper/attacks/0", "must be a whole number"),
     ("eps in foreign digits", {**LEAST, "threat": {"eps": "1/٠"}}, "/threat/eps", "a fraction such as 8/255"),
     ("seeds past the largest", {**LEAST, "seed": 2**31 - 1, "replicates": 2}, "/replicates", "leads past the largest seed"),

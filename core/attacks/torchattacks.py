@@ -10,13 +10,21 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torchattacks
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from torch import Tensor, nn
 
 from core.attacks.base import Attack
 
-Word = Annotated[str, Field(pattern=r"^[ -~]{0,100}$")]
-Setting = bool | Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | Annotated[float, Field(ge=-1e6, le=1e6)] | Word
+
+def _plain(value: Any) -> Any:
+    number = isinstance(value, int | float) and abs(value) <= 1e6
+    text = isinstance(value, str) and len(value) <= 100 and value.isascii() and value.isprintable()
+    if not number and not text:
+        raise ValueError("give true, false, a number within a million, or a text of at most 100 plain characters")
+    return value
+
+
+Setting = Annotated[Any, AfterValidator(_plain), WithJsonSchema({"type": ["boolean", "number", "string"]})]
 BLACK_BOXES = {"OnePixel", "Pixle", "SPSA", "Square"}
 LEFT_OUT = {"MultiAttack", "LGV", "VANILA", "AttackWrapper", "Attack"}
 CLASSES: dict[str, Callable[..., Any]] = {
