@@ -175,6 +175,25 @@ def test_a_cancel_that_comes_as_the_attempt_leaves_finds_the_job(database: Sessi
     assert state(database, job_id) == ("cancelled", "user")
 
 
+def test_the_newest_event_is_told_after_a_write_that_is_still_under_way(database: Session, ada, worker) -> None:
+    """So that whoever asks after a broken connection never learns too little, and writes twice."""
+    key = running(database, ada, worker)
+    database.commit()
+
+    def newest() -> int | None:
+        with transaction() as session:
+            return jobs.newest(session, *key)
+
+    before = newest()
+    with ThreadPoolExecutor() as pool, transaction() as writing:
+        feed.append(writing, key[0], [("noticed", {"text": "x"})], key[1])
+        asked = pool.submit(newest)
+        with pytest.raises(TimeoutError):
+            asked.result(0.3)
+        writing.commit()
+        assert asked.result(10) == before + 1
+
+
 def test_a_lease_renewed_while_the_reaper_looks_is_kept(database: Session, ada, worker) -> None:
     job_id, fence = running(database, ada, worker)
     expire(database, job_id)

@@ -45,7 +45,8 @@ def test_a_worker_that_starts_while_postgres_is_away_waits_and_registers(databas
         with original(*arguments) as session:
             yield session
 
-    monkeypatch.setattr(database_module, "transaction", sometimes)
+    for module in (database_module, app):
+        monkeypatch.setattr(module, "transaction", sometimes)
     app.start()
     assert [str(found.id) for found, _ in workers.living(database, 30)] == [os.environ[app.WORKER_ID]]
 
@@ -71,7 +72,7 @@ def attempt_of(session: Session, process: "subprocess.Popen[bytes]") -> tuple[uu
 
 
 def test_a_second_worker_of_a_host_leaves_the_attempts_of_the_first_alone(database: Session, app) -> None:
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+    with subprocess.Popen(["sleep", "20"], start_new_session=True) as process:
         key = attempt_of(database, process)
         app.start()
         assert process.poll() is None
@@ -80,7 +81,7 @@ def test_a_second_worker_of_a_host_leaves_the_attempts_of_the_first_alone(databa
 
 
 def test_what_a_lost_worker_of_the_host_left_is_cleared_away(database: Session, app) -> None:
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+    with subprocess.Popen(["sleep", "20"], start_new_session=True) as process:
         key = attempt_of(database, process)
         database.execute(text("UPDATE jobs SET lease_until = now() - interval '1 second'"))
         database.commit()

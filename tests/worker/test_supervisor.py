@@ -28,6 +28,7 @@ time.sleep(1.2)
 raise SystemExit({FAILED})
 """
 STAYS = "import time; print('here', flush=True); time.sleep(60)"
+FENCED = f"import time; print('fenced', flush=True); time.sleep(0.6); raise SystemExit({FAILED})"
 
 
 @pytest.fixture
@@ -73,14 +74,15 @@ def test_a_process_that_dies_leaves_its_log_and_no_folder(database: Session, cla
     assert os.listdir(work) == []
 
 
-def test_a_process_whose_job_was_lost_is_killed_and_nothing_more_is_written(
-    database: Session, claimed: Claim, work: Path, monkeypatch
+@pytest.mark.parametrize("script", [STAYS, FENCED])
+def test_a_process_whose_job_was_lost_goes_and_nothing_more_is_written(
+    database: Session, claimed: Claim, work: Path, monkeypatch, script: str
 ) -> None:
-    monkeypatch.setattr(supervisor, "PARTING_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor, "PARTING_SECONDS", 2)
     database.execute(text("UPDATE jobs SET lease_until = now() - interval '1 second'"))
     assert jobs.lose(database, claimed.job_id, claimed.fence)
     database.commit()
-    supervise(claimed, STAYS)
+    supervise(claimed, script)
     assert files(database, claimed) == []
     assert os.listdir(work) == []
     assert jobs.find(database, claimed.job_id).deaths == 0
