@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,8 @@ from store.database import Base, engine, transaction
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("SPARRING_REQUIRE_BROWSER") == "1"
 left_out: list[str] = []
+
+torch.set_num_threads(1)  # the tensors of tests are small: a second thread would mostly wait, and take a core from the rest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
