@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from witness import STRANGER, end, eventually, kill, processes_in
 
 from local.folder import DataFolder
 from local.postgres import Postgres
 from local.server import Server
 from local.valkey import Valkey
+from witness import STRANGER, end, eventually, kill, processes_in
 
 CHECKOUT = Path(__file__).parents[2]
 LAUNCHER = """
