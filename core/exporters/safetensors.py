@@ -19,9 +19,12 @@ class Safetensors(Exporter):
     name: Literal["safetensors"] = "safetensors"
 
     def write(self, net: nn.Module, blueprint: Blueprint, path: Path) -> None:
-        """All parameters and buffers; metadata `format: sparring` and `blueprint`, as JSON."""
+        """All parameters and buffers; metadata `blueprint`, as JSON.
+
+        It is the only key: the library writes several in random order, and the same network must give the same bytes.
+        """
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-        about = {"format": "sparring", "blueprint": json.dumps(blueprint.model_dump(mode="json"))}
+        about = {"blueprint": json.dumps(blueprint.model_dump(mode="json"))}
         write_whole(path, safetensors.torch.save(tensors, about))
 
     def read(self, path: Path) -> nn.Module:

@@ -62,3 +62,12 @@ def test_a_network_whose_logits_are_not_numbers_is_not_exported(exporter: Export
         net.get_parameter("fc.bias").fill_(torch.nan)
     with pytest.raises(ExportChanged, match="a logit differs by nan"):
         exporter.export(net, blueprint, torch.rand(4, 3, 32, 32), tmp_path / "model")
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_the_same_network_gives_the_same_bytes(exporter: Exporter, tmp_path: Path) -> None:
+    model = members("core.models")["resnet"](depth=8)
+    net, blueprint = pruned(model), Blueprint(model=model, num_classes=10, channels=3)
+    x = torch.rand(4, 3, 32, 32)
+    found = {exporter.export(net, blueprint, x, tmp_path / str(time))[0].read_bytes() for time in range(6)}
+    assert len(found) == 1
