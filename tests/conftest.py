@@ -27,7 +27,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 REQUIRED = os.environ.get("SPARRING_REQUIRE_BROWSER") == "1"
 left_out: list[str] = []
 
-torch.set_num_threads(1)  # the tensors of tests are small: a second thread would mostly wait, and take a core from the rest
+torch.set_num_threads(
+    1
+)  # the tensors of tests are small: a second thread would mostly wait, and take a core from the rest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
