@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from witness import STRANGER, crash, end, eventually, knock, notes, processes_in, write
 
 from local.binary import find
 from local.errors import ServerError
 from local.postgres import Postgres
 from local.valkey import Valkey
+from witness import STRANGER, crash, end, eventually, knock, notes, processes_in, write
 
 
 def mode(path: Path) -> int:

@@ -10,13 +10,13 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy
-from witness import crash, end, eventually, kill, notes, processes_in, sql, write
 
 from local import postgres
 from local.binary import find
 from local.errors import ServerError
 from local.postgres import Postgres
 from local.server import CHILD
+from witness import crash, end, eventually, kill, notes, processes_in, sql, write
 
 PROGRAM = find(postgres.PROGRAM, "")
 NO_PORT = {"listen_addresses": "", "unix_socket_directories": "."}
