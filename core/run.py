@@ -65,10 +65,8 @@ def run(spec: JobSpec, place: Place, resume: Resume | None = None, stop: Stop = 
             yield from job.clock.timed(job.phases(saved))
         except Left:
             return
-        except (
-            RuntimeError,
-            MemoryError,
-        ) as error:  # torch.OutOfMemoryError is a RuntimeError, and a full CPU only that
+        except (RuntimeError, MemoryError) as error:
+            # torch.OutOfMemoryError is a RuntimeError; where the CPU's memory is full, torch raises a bare one
             if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
                 raise OutOfMemory(place.device, job.phase, str(error)[:200]) from error
             raise

@@ -108,6 +108,7 @@ class Stack:
         self._add("worker", ["-m", "celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle"])
         self._wait_until_ready()
         self.client_file.touch(mode=0o600)
+        self.client_file.chmod(0o600)  # also where it was there before
         self.client_file.write_text(json.dumps({"url": self.url, "token": self.token}))
 
     def _environment(self) -> dict[str, str]:

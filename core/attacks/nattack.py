@@ -68,17 +68,19 @@ class NAttack(Attack):
     def _attack(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """After each move, the images that were found to fool the network, and the mean candidates of the others."""
         centre = torch.atanh((2 * x - 1).clamp(-1 + 1e-6, 1 - 1e-6))
-        mean, found, candidate = torch.zeros_like(x), x.clone(), x
+        mean, found = torch.zeros_like(x), x.clone()
         certain = not stochastic_layers(net)
         fooled = self._wrong(net, x, y) & certain
         for iteration in range(self.iterations):
-            if not (certain and fooled.all()):
-                mean = mean + self._move(net, x, y, centre + mean, generator)
-                candidate = self._image(centre + mean, x)
-                if (iteration + 1) * self.checks // self.iterations > iteration * self.checks // self.iterations:
-                    wrong = self._wrong(net, candidate, y)
-                    found = torch.where(wrong.view(-1, 1, 1, 1), candidate, found)
-                    fooled |= wrong
+            if certain and fooled.all():
+                yield found
+                continue
+            mean = mean + self._move(net, x, y, centre + mean, generator)
+            candidate = self._image(centre + mean, x)
+            if (iteration + 1) * self.checks // self.iterations > iteration * self.checks // self.iterations:
+                wrong = self._wrong(net, candidate, y)
+                found = torch.where(wrong.view(-1, 1, 1, 1), candidate, found)
+                fooled |= wrong
             yield torch.where(fooled.view(-1, 1, 1, 1), found, candidate)
 
     def _image(self, z: Tensor, x: Tensor) -> Tensor:

@@ -32,12 +32,11 @@ AXES = {
     "column": proximal.COLUMNS,
     "channel": proximal.INPUT_CHANNELS,
 }
+AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 Share = Annotated[float, Field(ge=0, le=1)]
-Shares = Annotated[tuple[Share, Share, Share], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
-
-
+Shares = Annotated[tuple[Share, Share, Share], AS_TUPLE]
 Rate = Annotated[float, Field(gt=0, le=100)]
-Rates = Annotated[tuple[Rate, Rate, Rate], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+Rates = Annotated[tuple[Rate, Rate, Rate], AS_TUPLE]
 
 
 class Alternating(SparseOptimizer):
@@ -64,9 +63,10 @@ class Alternating(SparseOptimizer):
 
     def before(self) -> None:
         """Add rho (W - Z + U), the gradient of the augmented term."""
+        rho = self.rho
         for p, state in self.chosen():
             if p.grad is not None:
-                p.grad.add_(p - state["Z"] + state["U"], alpha=self.rho)
+                p.grad.add_(p - state["Z"] + state["U"], alpha=rho)
 
     def end_epoch(self) -> None:
         """The updates of Z and U, if their turn has come; U is divided by the growth of rho that takes place here."""

@@ -229,12 +229,9 @@ def test_by_default_rho_stays_where_the_descent_is_stable(name: str) -> None:
     stage = next(stage for stage in Admm().stages(2000, 0.1) if stage.name == "admm")
     optimizer = Admm().optimizer(nn.Conv2d(3, 2, 1), PLAIN, 1, stage)
     optimizer.steps = stage.epochs
-    factors = [spec_schedule(name).factor(epoch, 2000) for epoch in range(2000)]
+    schedule = TypeAdapter(Schedule).validate_python({"name": name})
+    factors = [schedule.factor(epoch, 2000) for epoch in range(2000)]
     assert optimizer.rho * stage.lr * max(factors) < 1.36
-
-
-def spec_schedule(name: str) -> Schedule:
-    return TypeAdapter(Schedule).validate_python({"name": name})
 
 
 def test_rho_grows_at_updates_alone() -> None:
