@@ -1,0 +1,103 @@
+"""Runs the rows of presets that have not been run, one after the other, and keeps each run's event log at once.
+
+    python benchmarks/rows.py DATA [PRESET ...]      # `make rows DATA=...`; stop it whenever you like, go on later
+
+In the order of the presets (by default all that two cores can do): first one seed of every row, then five of the rows that took
+less than five minutes. A row that has a log (presets/results/PRESET/ROW.CONFIGURATION.seedN.jsonl) is not run again; a log
+under way ends in .part and is locked, so that several of these may run at a time. Nothing is committed.
+"""
+
+import argparse
+import datetime
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from core import eventlog
+from core.errors import SparringError
+from core.presets import Planned, Preset
+from core.run import Place, run
+from sparring.documents import read_yaml
+from worker.devices import cpu_model
+
+PRESETS = Path(__file__).parent.parent / "presets"
+TWO_CORES = ("fashion-robust", "cifar-short", "lenet-front", "thesis-4.1")
+"""Presets of which every run ends within twenty minutes on two cores."""
+QUICK, SEEDS = 300.0, 5
+
+
+def wanted(presets: dict[str, Preset]) -> Iterator[tuple[str, Planned]]:
+    """Every row once, then four more times those that were quick."""
+    for name, preset in presets.items():
+        yield from ((name, one) for one in preset.planned(frozenset(row.id for row in preset.rows), 1))
+    for name, preset in presets.items():
+        for one in preset.planned(frozenset(row.id for row in preset.rows), SEEDS):
+            first = eventlog.place(PRESETS / "results", name, one._replace(seed=1))
+            if one.seed > 1 and first.is_file() and seconds(first) < QUICK:
+                yield name, one
+
+
+def seconds(log: Path) -> float:
+    """How long the run of a log took, all phases together."""
+    events = [json.loads(line) for line in log.read_text().splitlines()[1:]]
+    return sum(event["seconds"] for event in events if event["kind"] == "phase_ended")
+
+
+def keep(path: Path, one: Planned, data: Path, device: str) -> None:
+    """Run a row into its log, unless it is there or somebody is at it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if path.is_file():
+            part.unlink(missing_ok=True)
+            return
+        file.truncate(0)  # what a killed run left
+        with TemporaryDirectory() as work:
+            eventlog.write(file, one, machine(device), run(one.spec, Place(Path(work), data, device)))
+        part.rename(path)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What computed it, and when."""
+    model = torch.cuda.get_device_name(0) if device.startswith("cuda") else cpu_model()
+    versions = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return versions | {"device": device, "model": model, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of the datasets")
+    parser.add_argument("presets", nargs="*", help="; ".join(TWO_CORES))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    names = asked.presets or TWO_CORES
+    presets = {name: Preset.model_validate(read_yaml((PRESETS / f"{name}.yaml").read_text())) for name in names}
+    for name, one in wanted(presets):
+        path = eventlog.place(PRESETS / "results", name, one)
+        if path.is_file():
+            continue
+        began = time.monotonic()
+        try:
+            keep(path, one, asked.data, asked.device)
+        except SparringError as error:
+            print(f"{path.stem}: {error}", flush=True)
+        else:
+            print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
