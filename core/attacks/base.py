@@ -67,6 +67,11 @@ class Attack(Plugin):
         return False
 
     @property
+    def minimal(self) -> bool:
+        """Whether it looks for a small perturbation that fools, and not for the worst one in the ball."""
+        return False
+
+    @property
     def default_label(self) -> str:
         """Name and steps."""
         return self.name + (str(self.length) if self.length > 1 else "")
