@@ -1,8 +1,8 @@
 """A reconstruction of the C&W attack behind the thesis's column A4: an attempt, printed beside it and never ranked.
 
 The EnResNet authors' public script minimises ||delta||^2 + c max(z_y - z_t, 0) (Carlini and Wagner 2017, arXiv 1608.04644, with
-f_6 and kappa 0) over the perturbation by Adam, 50 steps of 6e-4 with c = 10, towards one fixed class t, the runner-up on the clean
-image, and keeps the iterate of least total loss rather than of success. Nothing bounds the perturbation, but 50 steps of
+f_6 and kappa 0) over the perturbation by Adam, 50 steps of 6e-4 with c = 10, towards one fixed class t, the runner-up on the
+clean image, and keeps the iterate of least total loss rather than of success. Nothing bounds the perturbation, but 50 steps of
 6e-4 add up to 0.03, nearly eps. The script then multiplies what it found by 0.031, which leaves almost nothing: here, as
 the published numbers seem to want it, there is no multiplier. Unlike the script's one image at a time, a batch is attacked
 together; Adam is element-wise, so the images go their own ways (but for the noise of a whole batch).

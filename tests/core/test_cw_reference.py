@@ -36,8 +36,8 @@ def test_on_a_linear_network_it_finds_the_minimum(linear: nn.Module, images: Ten
     m = logits.gather(1, first[:, None]) - logits.gather(1, second[:, None])
     c = float((m / g.square().sum(1, keepdim=True)).min())
     found = attacked(CwReference(steps=2000, lr=1e-4, c=c), linear, x, first)
-    torch.testing.assert_close(found, x - (c / 2 * g).view_as(x), rtol=0, atol=1e-5)
-    assert (found - x).abs().max() > 1e-3
+    torch.testing.assert_close(found, x - (c / 2 * g).view_as(x), rtol=0, atol=1e-4)  # the length of a step
+    assert (found - x).abs().max() > 5e-3
 
 
 def test_an_image_that_is_wrong_already_stays(linear: nn.Module, images: Tensor) -> None:
