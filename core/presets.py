@@ -59,7 +59,7 @@ class Row(Settings):
     """What the reader should know of these numbers."""
     spec: dict[str, Any] = Field(default_factory=dict)
     """What the row changes of the table's specification."""
-    configurations: dict[Key, dict[str, Any]] = Field(default_factory=lambda: {"published": {}})
+    configurations: dict[Key, dict[str, Any]] = {"published": {}}  # noqa: RUF012 (pydantic copies it)
     """Ways to run it, by name: what each changes of the row's specification."""
 
 

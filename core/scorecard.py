@@ -186,8 +186,9 @@ def _sparse_enough(column: Column, row: Row, key: str, runs: Sequence[Outcome]) 
 
 
 def _floor(column: Column, reported: float) -> float:
-    """What a mean must reach to be `met`. Printed numbers are rounded, so half of their last digit is no shortfall."""
-    return reported - (0.005 if column.is_sparsity else TOLERANCE)
+    """What a mean must reach to be `met`. A printed share is rounded, so half a unit of its last digit is no shortfall."""
+    decimals = len(repr(reported).partition(".")[2])
+    return reported - (0.5 * 10.0**-decimals if column.is_sparsity else TOLERANCE)
 
 
 def _judge(column: Column, reported: float | None, runs: Sequence[Outcome]) -> Verdict | None:

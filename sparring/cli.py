@@ -5,52 +5,26 @@ found, 4 invalid, 5 the service.
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
-from sparring import show
-from sparring.client import ApiError, Client, Group, Job
-from sparring.documents import Unreadable, read_yaml
+from sparring import presets, show
+from sparring.client import Client, Group, Job
+from sparring.documents import read_yaml
+from sparring.exits import FAILED, SERVER, AsJson, exit_codes, out
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train networks that are robust and sparse.")
 data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data, name="data")
+app.add_typer(presets.app, name="presets")
 
-OK, FAILED, USAGE, FORBIDDEN, INVALID, SERVER = range(6)
 DATA = Path(".sparring") / "data"
 """Where `sparring up` looks for datasets."""
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]
 Name = Annotated[str, typer.Argument(help="A job's number or id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: seed=1..5, train.epochs=3.")]
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn what can go wrong into a message on standard error and an exit code."""
-    try:
-        yield
-    except ApiError as error:
-        print(error, file=sys.stderr)
-        code = {401: FORBIDDEN, 403: FORBIDDEN, 404: FORBIDDEN}.get(
-            error.status, SERVER if error.status >= 500 else INVALID
-        )
-        raise typer.Exit(code) from None
-    except Unreadable as error:
-        print(f"Not readable: {error}", file=sys.stderr)
-        raise typer.Exit(INVALID) from None
-    except httpx.TransportError as error:
-        print(f"The service does not answer ({error}). Is `sparring up` running, or SPARRING_URL set?", file=sys.stderr)
-        raise typer.Exit(SERVER) from None
-
-
-def out(value: Any) -> None:
-    """Print JSON."""
-    print(json.dumps(value, indent=2, default=str))
 
 
 @app.command()

@@ -10,21 +10,22 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
-from api.dashboard import curves, listing, login, specfile
+from api.dashboard import curves, listing, login, presets, specfile
 from api.dashboard.login import Form, Visitor, check_form
 from api.dashboard.sheet import PARTS, Sheet
+from api.dashboard.shell import shell
 from api.dashboard.templating import STATIC, Static, render
 from api.dependencies import Caller, Database, Need, job_for, writer
 from api.errors import Refused, not_found
 from api.routes.jobs import before, cursor_of
-from store import feed, jobs, records, workers
-from store.settings import settings
+from store import feed, jobs, records
 from store.tables import STATES, Job
 
 __all__ = ["STATIC", "Static", "router"]
 
 router = APIRouter()
 router.include_router(login.router)
+router.include_router(presets.router)
 ON_A_PAGE = 50
 SEEDS = 100
 """Most jobs of a submission: they are never torn apart by the end of a page."""
@@ -66,7 +67,7 @@ def jobs_page(
         "jobs.html",
         who,
         **table,
-        **_shell(session),
+        **shell(session),
         chosen=chosen,
         older=older,
         first=not cursor,
@@ -119,16 +120,10 @@ def _around(session: Session, chosen: jobs.Filter) -> dict[str, Any]:
     return {"facets": listing.facets(counts, chosen.states), "matching": matching}
 
 
-def _shell(session: Session) -> dict[str, Any]:
-    """What stands around every page: how many slots are busy."""
-    slots = [slot for _, some in workers.living(session, settings().lease_seconds) for slot in some]
-    return {"slots": [slot.job_id is not None for slot in slots]}
-
-
 @router.get("/slots")
 def slots(request: Request, who: Visitor, session: Database) -> Response:
     """How many slots are busy, for the foot of the navigation."""
-    return render(request, "parts/slots.html", who, **_shell(session))
+    return render(request, "parts/slots.html", who, **shell(session))
 
 
 # ---- the page of a job
@@ -143,7 +138,7 @@ def seen(session: Session, who: Caller, name: str, need: Need = "see") -> Job:
 def job_page(name: str, request: Request, who: Visitor, session: Database) -> Response:
     """Everything about a job."""
     sheet = Sheet(session, seen(session, who, name), who)
-    return render(request, "job.html", who, **sheet.all(), **_shell(session))
+    return render(request, "job.html", who, **sheet.all(), **shell(session))
 
 
 @router.get("/jobs/{name}/parts/{part}")
@@ -203,4 +198,4 @@ def job_cancel(name: str, request: Request, form: Form, who: Visitor, session: D
 @router.get("/api")
 def api_page(request: Request, who: Visitor, session: Database) -> Response:
     """Swagger UI on our OpenAPI document."""
-    return render(request, "api.html", who, **_shell(session))
+    return render(request, "api.html", who, **shell(session))

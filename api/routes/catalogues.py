@@ -1,22 +1,18 @@
-"""What there is to choose from: the members of each family with their settings as JSON Schema, and the presets."""
+"""What there is to choose from: the members of each family with their settings as JSON Schema."""
 
 import inspect
 import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
 
 from api.dependencies import Known
-from api.errors import not_found
-from api.schemas import Catalogue, Member, Preset, Presets
+from api.schemas import Catalogue, Member
 from core.family import Plugin, members
 from core.spec import JobSpec
-from sparring.documents import read_yaml
 
 router = APIRouter(tags=["catalogues"])
-PRESETS = Path(__file__).parent.parent.parent / "presets"
 FAMILIES = {
     "datasets": "core.datasets",
     "models/architectures": "core.models",
@@ -51,22 +47,3 @@ def described(member: type[Plugin]) -> Member:
 def schema(who: Known) -> dict[str, Any]:
     """The job specification as JSON Schema."""
     return JobSpec.model_json_schema()
-
-
-@router.get("/presets")
-def presets(who: Known) -> Presets:
-    """The specifications that come with Sparring."""
-    return Presets(items=[_preset(path) for path in sorted(PRESETS.glob("*.yaml"))])
-
-
-@router.get("/presets/{name}")
-def preset(name: str, who: Known) -> Preset:
-    """One of them."""
-    for path in PRESETS.glob("*.yaml"):
-        if path.stem == name:
-            return _preset(path)
-    raise not_found("preset", name[:80])
-
-
-def _preset(path: Path) -> Preset:
-    return Preset(id=path.stem, spec=read_yaml(path.read_text()))

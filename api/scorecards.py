@@ -1,0 +1,49 @@
+"""Published tables beside the jobs of this service, and the runs that were shipped with it."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy.orm import Session
+
+from api import shelf
+from core.presets import Planned
+from core.scorecard import Cell, Outcome, outcome, scorecard
+from store import jobs, records
+from store.tables import Job
+
+
+def cells(session: Session, name: str) -> list[Cell]:
+    """A table's cells. Where this service has run what a shipped log holds too, its own job counts."""
+    here = {(one.row, one.configuration, one.seed): one for one in shelf.shipped(name)}
+    here |= {(one.row, one.configuration, one.seed): one for one in _of_jobs(session, name)}
+    return scorecard(name, shelf.tables()[name], list(here.values()))
+
+
+def _of_jobs(session: Session, name: str) -> list[Outcome]:
+    digests = shelf.tables()[name].digests
+    done = jobs.computing(session, list(digests), ("succeeded",))
+    scores = records.scores(session, [job.id for job in done])
+    return [_outcome(digests[job.digest], job, scores.get(job.id, [])) for job in done]
+
+
+def _outcome(planned: Planned, job: Job, scored: list[dict[str, Any]]) -> Outcome:
+    key, classes = (planned.row, planned.configuration, planned.seed), planned.spec.dataset.num_classes
+    return outcome(key, str(job.id), classes, scored, job.last.get("compacted"), job.last.get("selected"))
+
+
+class Missing(NamedTuple):
+    """The jobs of some rows: those that have yet to be submitted, and those that run, wait or are done."""
+
+    wanted: list[Planned]
+    present: list[uuid.UUID]
+
+
+def missing(session: Session, name: str, rows: Sequence[str], seeds: int) -> Missing:
+    """What is not there yet of some rows of a table, seed by seed."""
+    planned = {one.spec.digest: one for one in shelf.tables()[name].planned(frozenset(rows), seeds)}
+    there = {
+        job.digest: job.id
+        for job in jobs.computing(session, list(planned), ("queued", "running", "paused", "succeeded"))
+    }
+    return Missing([one for digest, one in planned.items() if digest not in there], list(there.values()))
