@@ -108,6 +108,7 @@ class Compacted(Fact):
     logits_difference_noisy: float | None
     predictions_changed: int
     weight_sparsity: float
+    all_weight_sparsity: float
     channel_sparsity: float
 
 

@@ -18,6 +18,13 @@ def weight_sparsity(net: nn.Module) -> float:
     return zeros / max(1, sum(w.numel() for w in weights))
 
 
+def all_weight_sparsity(net: nn.Module) -> float:
+    """Exact zeros among the weights of all convolutions and linear layers, as a share (LeNet-5 20-50-500 has 430,500)."""
+    layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
+    return zeros / max(1, sum(layer.weight.numel() for layer in layers))
+
+
 def channel_sparsity(net: nn.Module) -> float:
     """Dead input channels among the input channels of all convolutions, as a share (ResNet20 on RGB images has 675)."""
     every = layers(net)

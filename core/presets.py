@@ -28,7 +28,7 @@ class Column(Settings):
     title: str
     """The source's name of it."""
     metric: Key
-    """Ours: `clean`, the label of an attack, `channel_sparsity` or `weight_sparsity`."""
+    """Ours: `clean`, the label of an attack, `channel_sparsity`, `weight_sparsity` or `all_weight_sparsity`."""
     eps: Exact | None = None
     """Radius of the attack whose accuracy was reported, in pixel units of [0, 1]."""
     comparable: Comparable = "yes"

@@ -27,7 +27,7 @@ from core.evaluate import evaluate
 from core.events import CheckpointSaved, Compacted, Event, Exported, Finished, Phase, PhaseEnded, PhaseStarted, Scored
 from core.exporters.compact import Compact
 from core.files import sha256
-from core.measure import channel_sparsity, latency, macs, size, weight_sparsity
+from core.measure import all_weight_sparsity, channel_sparsity, latency, macs, size, weight_sparsity
 from core.models.base import parameters
 from core.plan import Clock, passes
 from core.spec import JobSpec
@@ -149,6 +149,7 @@ class Run:
             logits_difference_noisy=found.noisy,
             predictions_changed=found.predictions,
             weight_sparsity=weight_sparsity(full),
+            all_weight_sparsity=all_weight_sparsity(full),
             channel_sparsity=channel_sparsity(full),
         )
 

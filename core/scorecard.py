@@ -62,8 +62,7 @@ def outcome(
     """The outcome of a run from the bodies of its events; `key` is (row, configuration, seed)."""
     scores = [body for body in scored if body["protocol"] == "paper"]
     values = {body["label"]: 100 * body["accuracy"] for body in scores}
-    for name in ("channel_sparsity", "weight_sparsity") if compacted else ():
-        values[name] = 100 * (compacted or {})[name]
+    values |= {name: 100 * share for name, share in (compacted or {}).items() if name.endswith("_sparsity")}
     images = {body["label"]: body["images"] for body in scores}
     validation = selected["best"] if selected else -1.0
     return Outcome(*key, source, validation, values, images, 100 / classes)
