@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all throughput sample docs clean
+.PHONY: help install lock demo up lint format types test test-all throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,9 @@ test-all: install  ## with the slow tests too
 
 throughput: install  ## images a second of adversarial training; DATA=folder with CIFAR-10
 	$(BIN)/python benchmarks/throughput.py $(or $(DATA),data)
+
+rows: install  ## run the rows of published tables that two cores can do and that have not been run; DATA=folder, PRESETS=names
+	$(BIN)/python benchmarks/rows.py $(or $(DATA),data) $(PRESETS)
 
 sample: install  ## make the shipped sample of Fashion-MNIST again; DATA=folder with Fashion-MNIST
 	$(BIN)/python core/datasets/sample/make.py $(or $(DATA),data)
