@@ -14,11 +14,13 @@ from sparring import presets, show
 from sparring.client import Client, Group, Job
 from sparring.documents import read_yaml
 from sparring.exits import FAILED, SERVER, AsJson, exit_codes, out
+from sparring.members import members
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train networks that are robust and sparse.")
 data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data, name="data")
 app.add_typer(presets.app, name="presets")
+app.command()(members)
 
 DATA = Path(".sparring") / "data"
 """Where `sparring up` looks for datasets."""

@@ -2,7 +2,9 @@
 
 import ast
 import importlib.util
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +157,45 @@ def test_the_member_that_the_docs_show_works(root: Path, tmp_path: Path) -> None
     loss, stats = module.Smoothed(smoothing=0.0).loss(net, x, y, generator("cpu", 0))
     torch.testing.assert_close(loss, plain)
     assert set(stats) == {"clean"}
+
+
+TOLD = """
+import json, sys
+sys.path.insert(0, ".")
+from api.app import site
+from api.routes.catalogues import described
+from core.family import members
+from core.spec import JobSpec, parse
+from docs import generate
+job = parse({"dataset": "mnist", "model": "lenet5", "objective": {"name": "smoothed", "smoothing": 0.25}})
+print(json.dumps({
+    "api": described(members("core.objectives")["smoothed"]).settings["properties"]["smoothing"]["default"],
+    "schema": "Smoothed" in JobSpec.model_json_schema()["$defs"],
+    "openapi": "Smoothed" in site.openapi()["components"]["schemas"],
+    "help": "smoothing" in generate.pages()["objectives.md"],
+    "spec": job.json_dict()["objective"]["smoothing"],
+}))
+"""
+
+
+def test_one_new_file_is_a_member_in_the_api_the_schema_the_help_and_the_contract_tests(
+    root: Path, tmp_path: Path
+) -> None:
+    """The member that the docs show, put in a copy of the checkout, and nothing else changed."""
+    copy = tmp_path / "checkout"
+    for path in tracked(root, "core", "api", "store", "sparring", "presets", "docs", "tests", "pyproject.toml"):
+        place = copy / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    code = re.search(r"```python\n(.*?)```", (root / "docs/howto/add-a-member.md").read_text(), re.DOTALL)[1]
+    (copy / "core/objectives/smoothed.py").write_text(code)
+    told = subprocess.run([sys.executable, "-c", TOLD], cwd=copy, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == {"api": 0.1, "schema": True, "openapi": True, "help": True, "spec": 0.25}
+    contracts = [sys.executable, "-m", "pytest", "-q", "tests/contracts", "-k", "smoothed"]
+    done = subprocess.run(contracts, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b[5-9] passed|\b\d\d passed", done.stdout), done.stdout
 
 
 def test_the_compose_file_holds_no_secret_and_runs_nobody_as_root(root: Path) -> None:
