@@ -57,14 +57,18 @@ class Int8(Exporter):
         return dequantise(q, s)
 
     def write(self, net: nn.Module, blueprint: Blueprint, path: Path) -> None:
-        """As safetensors: 8 bits for the weights, everything else as it is."""
+        """As safetensors."""
+        write_whole(path, packed(self.stored(net), blueprint))
+
+    def stored(self, net: nn.Module) -> dict[str, Tensor]:
+        """The tensors in the file: 8 bits for the weights, everything else as it is."""
         small = weights(net)
         tensors: dict[str, Tensor] = {}
         for name, tensor in net.state_dict().items():
-            tensors |= self._stored(name, tensor) if name in small else {name: tensor}
-        write_whole(path, packed(tensors, blueprint))
+            tensors |= self._small(name, tensor) if name in small else {name: tensor}
+        return tensors
 
-    def _stored(self, name: str, w: Tensor) -> dict[str, Tensor]:
+    def _small(self, name: str, w: Tensor) -> dict[str, Tensor]:
         q, s = quantise(w)
         bits, values = gather(q)
         fewer = len(bits) + len(values) + ENTRY < q.numel()
