@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from core import run as run_module
@@ -81,7 +82,23 @@ def test_every_lossy_file_is_scored_under_every_attack_and_only_after_it_is_writ
     assert told == [TRAINED] * 3 + ["0-safetensors.safetensors"] + [FILES[0]] * 4 + [FILES[1]] * 4
 
 
-def test_what_is_judged_is_the_file_with_the_images_and_the_noise_of_the_trained_network(whole: list[Event]) -> None:
+def test_what_is_judged_is_the_network_in_the_file(whole: list[Event], monkeypatch, tmp_path: Path) -> None:
+    judged: dict[str, nn.Module] = {}
+
+    def noting(_spec: object, net: nn.Module, _test: object, _done: object, network: str = TRAINED) -> Iterator[Event]:
+        judged[network] = net
+        yield from ()
+
+    monkeypatch.setattr(run_module, "evaluate", noting)
+    for exported in of(list(resumed(whole, "evaluate", Place(tmp_path, tmp_path))), Exported)[1:]:
+        path, trained = Path(exported.path), judged[TRAINED].state_dict()
+        written, found = Int8().read(path).state_dict(), judged[path.name].state_dict()
+        assert all(torch.equal(value, written[name]) for name, value in found.items())
+        assert not all(torch.equal(value, trained[name]) for name, value in found.items())
+    assert list(judged) == [TRAINED, *FILES]
+
+
+def test_it_is_judged_with_the_images_and_the_noise_of_the_trained_network(whole: list[Event]) -> None:
     spec, (_, file, _) = parse(JOB), of(whole, Exported)
     test = spec.dataset.load(Path(file.path)).test.prefix(24)
     for attack, label in ((None, "clean"), (spec.evaluate.paper.attacks[0], "fgsm")):
