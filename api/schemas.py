@@ -72,7 +72,9 @@ class JobDetail(JobOut):
     spec: dict[str, Any]
     """The resolved specification."""
     results: list[dict[str, Any]]
-    """What each attack left, in order."""
+    """What each attack left of the trained network, in order."""
+    exported: list[dict[str, Any]]
+    """The same of each exported file that holds another network; `network` is the file's name."""
     checks: list[dict[str, Any]]
     """What each check of the audit found."""
 

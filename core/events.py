@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Phase = Literal["prepare", "train", "compact", "evaluate", "audit", "export"]
 PHASES: tuple[Phase, ...] = ("prepare", "train", "compact", "evaluate", "audit", "export")
 Verdict = Literal["passed", "warnings", "failed"]
+TRAINED = "trained"
+"""The network that training has made, compacted if that was asked for: the one a job is known by."""
 
 
 class Fact(BaseModel):
@@ -115,11 +117,13 @@ class Compacted(Fact):
 class Scored(Fact):
     """The accuracy that an attack leaves, on a prefix of the test set, under one protocol.
 
-    `survived` is one character an image: 1 right after the attack, 0 wrong. `low` and `high` bound the accuracy with
-    95 % confidence over images (Wilson), for this one network.
+    `network` is `trained`, or the name of an exported file that holds another network. `survived` is one character an image:
+    1 right after the attack, 0 wrong. `low` and `high` bound the accuracy with 95 % confidence over images (Wilson), for this
+    one network.
     """
 
     kind: Literal["scored"] = "scored"
+    network: str = TRAINED
     protocol: Literal["paper"]
     label: str
     attack: dict[str, Any]
@@ -159,13 +163,17 @@ class Audited(Fact):
 
 
 class Exported(Fact):
-    """A file that others can use."""
+    """A file that others can use. `bytes_fp32` is what the same network takes as plain safetensors.
+
+    `logits_difference` is the largest difference of a logit between file and network, on the images compared.
+    """
 
     kind: Literal["exported"] = "exported"
     exporter: str
     path: str
     sha256: str
     bytes: int
+    bytes_fp32: int
     logits_difference: float
 
 

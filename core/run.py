@@ -3,6 +3,8 @@
     for event in run(spec, Place(work, data)):
         print(event)
 
+A file that holds another network (a lossy export) is attacked as the trained one was.
+
 What has been done survives in checkpoints: a run resumed from one goes on inside training, or after the last finished
 attack. `stop()` is asked after each training batch and each step of an attack: "cancel" raises `Cancelled`, "save" writes a
 checkpoint where that is worth one, yields it and ends the generator.
@@ -24,8 +26,22 @@ from core.datasets.base import Splits
 from core.device import numerics
 from core.errors import Cancelled, OutOfMemory
 from core.evaluate import evaluate
-from core.events import CheckpointSaved, Compacted, Event, Exported, Finished, Phase, PhaseEnded, PhaseStarted, Scored
+from core.events import (
+    TRAINED,
+    CheckpointSaved,
+    Compacted,
+    Event,
+    Exported,
+    Finished,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
+    Progress,
+    Scored,
+)
+from core.exporters.base import Exporter
 from core.exporters.compact import Compact
+from core.exporters.safetensors import packed
 from core.files import sha256
 from core.measure import all_weight_sparsity, channel_sparsity, latency, macs, size, weight_sparsity
 from core.models.base import parameters
@@ -98,9 +114,10 @@ class Run:
         self.net.eval()
         if self.spec.compact:
             yield from self._phase("compact", self._compact(self.spec.compact))
-        yield from self._phase("evaluate", self._evaluate())
+        yield from self._phase("evaluate", self._evaluate(self.net))
         if self.spec.evaluate.audit != "off":
-            checks = audit.Audit(self.spec, self.net, self.splits.test, self.scored).run()
+            scored = [one for one in self.scored if one.network == TRAINED]
+            checks = audit.Audit(self.spec, self.net, self.splits.test, scored).run()
             yield from self._phase("audit", self._obeying(checks))
         if self.spec.export:
             yield from self._phase("export", self._export())
@@ -167,30 +184,52 @@ class Run:
     def _compared(self) -> Tensor:
         return self.splits.test.batch(0, COMPARED)[0]
 
-    def _evaluate(self) -> Iterator[Event]:
-        """The attacks that are not yet scored, each followed by a checkpoint."""
-        for event in self._obeying(evaluate(self.spec, self.net, self.splits.test, list(self.scored))):
+    def _evaluate(self, net: nn.Module, network: str = TRAINED) -> Iterator[Event]:
+        """The attacks under which the network is not yet scored, each followed by a checkpoint."""
+        done = list(self.scored)
+        for event in self._obeying(evaluate(self.spec, net, self.splits.test, done, network)):
             if isinstance(event, Scored):
                 self.scored.append(event)
                 yield event
-                yield self._save("evaluate")
+                yield self._save(self.phase)
             else:
                 yield event
 
     def _export(self) -> Iterator[Event]:
+        """The files; what one holds that is another network is judged as the trained one was."""
+        turn, turns = 0, sum(exporter.lossy for exporter in self.spec.export)
         for number, exporter in enumerate(self.spec.export):
             path = self.place.work / "exports" / f"{number}-{exporter.name}"
             path, worst = exporter.export(self.net, self.blueprint, self._compared(), path)
-            written = path.stat().st_size
-            yield Exported(
-                exporter=exporter.name, path=str(path), sha256=sha256(path), bytes=written, logits_difference=worst
-            )
+            other = exporter.read(path).to(self.place.device) if exporter.lossy else None
+            yield self._exported(exporter, path, worst)  # who is told may take the file away
+            if other:
+                for event in self._evaluate(other, path.name):
+                    yield _in_turn(event, turn, turns)
+                turn += 1
+
+    def _exported(self, exporter: Exporter, path: Path, worst: float) -> Exported:
+        return Exported(
+            exporter=exporter.name,
+            path=str(path),
+            sha256=sha256(path),
+            bytes=path.stat().st_size,
+            bytes_fp32=len(packed(self.net.state_dict(), self.blueprint)),
+            logits_difference=worst,
+        )
 
     def _save(self, phase: Phase) -> CheckpointSaved:
-        """A checkpoint of what is known after training: the selected network and the scores so far."""
+        """A checkpoint of what is known after training: the selected network and all scores so far."""
         scored = [one.model_dump(mode="json") for one in self.scored]
         state = {"phase": phase, "spec": self.spec.digest, "net": self.trained, "scored": scored}
         saved = checkpoint.save(self.place.work / "checkpoints", f"{phase}-{len(scored):02d}", state)
         return CheckpointSaved(
             phase=phase, epoch=self.spec.train.epochs, batch=0, path=str(saved.path), sha256=saved.sha256
         )
+
+
+def _in_turn(event: Event, turn: int, turns: int) -> Event:
+    """The event; if it is progress, that of the whole phase, in which several networks are judged one after another."""
+    if not isinstance(event, Progress):
+        return event
+    return event.model_copy(update={"done": turn * event.total + event.done, "total": turns * event.total})

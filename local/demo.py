@@ -30,7 +30,7 @@ def demonstrate(stack: Stack) -> int:
         print(f"Submitted presets/demo.yaml as job #{job.number}; {stack.url}/jobs/{job.number}", flush=True)
         watch(client, job)
         job = client.job(job.id)
-        outcome(job)
+        outcome(client, job)
         models = client.download_all(job, ROOT / ".sparring" / "exports" / f"{job.number}")
     for path in models:
         print(f"The exported model: {path}")

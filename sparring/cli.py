@@ -77,7 +77,7 @@ def follow(client: Client, group: Group, as_json: bool) -> None:
             show.watch(client, job)
         ended.append(job.wait())
         if not as_json:
-            show.outcome(ended[-1])
+            show.outcome(client, ended[-1])
     if as_json:
         out([job.model_dump() for job in ended])
     if any(job.state != "succeeded" for job in ended):
@@ -151,7 +151,7 @@ def show_job(name: Name, as_json: AsJson = False) -> None:
     with exit_codes():
         client = Client()
         job = client.job(name)
-        out(job.model_dump()) if as_json else show.outcome(job)
+        out(job.model_dump()) if as_json else show.outcome(client, job)
 
 
 @app.command()
@@ -165,7 +165,7 @@ def watch(name: Name, as_json: AsJson = False) -> None:
                 print(json.dumps(event, default=str), flush=True)
         else:
             show.watch(client, job)
-            show.outcome(client.job(job.id))
+            show.outcome(client, client.job(job.id))
         if client.job(job.id).state != "succeeded":
             raise typer.Exit(FAILED)
 

@@ -13,6 +13,8 @@ import httpx
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 ENDED = ("succeeded", "failed", "cancelled")
+TRAINED = "trained"
+"""The network by which a job is known."""
 HOME = Path(".sparring") / "client.json"
 """Where `sparring up` leaves the address and the token, in the folder it was started in."""
 
@@ -34,6 +36,8 @@ class Score(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    network: str = TRAINED
+    """The trained network, or the exported file that holds another."""
     protocol: str
     label: str
     accuracy: float
@@ -71,21 +75,31 @@ class Job(BaseModel):
     ended_at: str | None
     spec: dict[str, Any] = {}
     results_list: list[dict[str, Any]] = []
+    exported_list: list[dict[str, Any]] = []
     checks: list[dict[str, Any]] = []
     _client: "Client | None" = PrivateAttr(None)
 
     @classmethod
     def of(cls, client: "Client", answer: dict[str, Any]) -> Self:
         """A job from an answer of the API."""
-        job = cls.model_validate(answer | {"results_list": answer.get("results", [])})
+        lists = {"results_list": answer.get("results", []), "exported_list": answer.get("exported", [])}
+        job = cls.model_validate(answer | lists)
         job._client = client
         return job
 
     @property
     def results(self) -> dict[tuple[str, str], Score]:
-        """What each attack left, by protocol and label: job.results["paper", "ifgsm20"].accuracy."""
+        """What each attack left of the trained network, by protocol and label: job.results["paper", "ifgsm20"].accuracy."""
         scores = [Score.model_validate(one) for one in self.results_list]
         return {(score.protocol, score.label): score for score in scores}
+
+    @property
+    def exported(self) -> dict[str, dict[tuple[str, str], Score]]:
+        """The same of each exported file that holds another network, by its name."""
+        found: dict[str, dict[tuple[str, str], Score]] = {}
+        for score in map(Score.model_validate, self.exported_list):
+            found.setdefault(score.network, {})[score.protocol, score.label] = score
+        return found
 
     @property
     def ended(self) -> bool:

@@ -43,7 +43,7 @@ def _print(event: dict[str, Any], as_json: bool) -> None:
         eta = f", about {show.span(event['eta'])} left" if event["eta"] is not None else ""
         print(f"  {event['phase']}: {event['text']}{eta}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
     elif event["kind"] == "exported":
-        print(f"exported {event['path']}")
+        print(f"{show.sentence(event)}: {event['path']}")
     elif line := show.sentence(event):
         print(line, flush=True)
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from sparring.client import Client, Job
+from sparring.client import TRAINED, Client, Job
 
 console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False)
 """What prints, exactly as it comes: names and messages are other people's words. A pipe has no width of its own."""
@@ -61,11 +61,13 @@ def sentence(event: dict[str, Any]) -> str | None:
             )
         case "scored":
             low, high = 100 * event["low"], 100 * event["high"]
-            return (
-                f"{event['label']:<12} {100 * event['accuracy']:5.1f} %  ({low:.1f} to {high:.1f}, n {event['images']})"
-            )
+            whose = f"{network}: " if (network := event.get("network", TRAINED)) != TRAINED else ""
+            found = f"{100 * event['accuracy']:5.1f} %  ({low:.1f} to {high:.1f}, n {event['images']})"
+            return f"{whose}{event['label']:<12} {found}"
         case "checked":
             return f"audit: {event['check']} {event['verdict']}: {event['words']}"
+        case "exported":
+            return f"exported {event['exporter']}: {_weighed(event)}"
         case "noticed":
             return f"note: {event['text']}"
     return None
@@ -77,8 +79,17 @@ def _figures(values: dict[str, float]) -> str:
     return "  ".join(f"{name.replace('_', ' ')} {100 * values[name]:.1f} %" for name in shown)
 
 
-def outcome(job: Job) -> None:
-    """The results of a job as a table, its size, its audit, and what happened if it failed."""
+def _weighed(file: dict[str, Any]) -> str:
+    """The bytes of a file, and what it took to save some. Files of earlier versions know their bytes alone."""
+    words = f"{file['bytes']:,} bytes"
+    if (plain := file.get("bytes_fp32", file["bytes"])) != file["bytes"]:
+        words += f", {100 * file['bytes'] / plain:.1f} % of the same network in fp32"
+        words += f"; a logit differs by at most {file['logits_difference']:.2g}"
+    return words
+
+
+def outcome(client: Client, job: Job) -> None:
+    """The results of a job as a table, its size, its audit, its files, and what happened if it failed."""
     table = Table(title=f"#{job.number} {job.name}: {job.state}")
     for name in ("protocol", "attack", "eps", "steps", "images", "accuracy %", "95 % (images)"):
         table.add_column(name, justify="left" if name in ("protocol", "attack") else "right")
@@ -97,8 +108,33 @@ def outcome(job: Job) -> None:
         console.print(_shrunk(small))
     if job.checks:
         console.print(f"Audit: {job.trust}.")
+    _files(client, job)
     if job.message:
         console.print(f"{job.reason}: {job.message}")
+
+
+def _files(client: Client, job: Job) -> None:
+    """The exported files; and of those that hold another network, what the attacks left."""
+    for file in client.artifacts(job.id):
+        if file["about"].get("kind") == "export":
+            console.print(f"{file['name']}: {_weighed(file | file['about'])}")
+    if not job.exported:
+        return
+    table = Table(title="files that hold another network, judged as the trained one was")
+    for name in ("file", "protocol", "attack", "images", "accuracy %", "95 % (images)", "trained %"):
+        table.add_column(name, justify="left" if name in ("file", "protocol", "attack") else "right")
+    for file_name, scores in job.exported.items():
+        for key, score in scores.items():
+            trained = job.results.get(key)
+            table.add_row(
+                file_name,
+                *key,
+                str(score.images),
+                f"{100 * score.accuracy:.1f}",
+                f"{100 * score.low:.1f} – {100 * score.high:.1f}",
+                f"{100 * trained.accuracy:.1f}" if trained else "–",
+            )
+    console.print(table)
 
 
 def _shrunk(small: dict[str, Any]) -> str:

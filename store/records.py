@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core.events import TRAINED
 from store import artifacts
 from store.tables import Artifact, Check, Checkpoint, Epoch, Result, Series
 
@@ -61,7 +62,7 @@ def _means(values: list[float], size: int) -> list[float]:
 
 def result(session: Session, job_id: uuid.UUID, scored: dict[str, Any]) -> None:
     """Write what an attack left."""
-    key = {"job_id": job_id, "protocol": scored["protocol"], "label": scored["label"]}
+    key = {"job_id": job_id} | {name: scored[name] for name in ("network", "protocol", "label")}
     position = session.execute(select(func.count()).where(Result.job_id == job_id)).scalar()
     _put(session, Result, key, {"accuracy": scored["accuracy"], "body": scored}, {"position": position})
 
@@ -122,13 +123,21 @@ def series_names(session: Session, job_id: uuid.UUID) -> list[str]:
 
 
 def results(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
-    """What each attack left, in the order of the specification."""
-    return list(session.scalars(select(Result.body).where(Result.job_id == job_id).order_by(Result.position)))
+    """What each attack left of the trained network, in the order of the specification."""
+    rows = select(Result.body).where(Result.job_id == job_id, Result.network == TRAINED)
+    return list(session.scalars(rows.order_by(Result.position)))
+
+
+def exported(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
+    """What each attack left of the networks in exported files, file by file, in the order of the specification."""
+    rows = select(Result.body).where(Result.job_id == job_id, Result.network != TRAINED)
+    return list(session.scalars(rows.order_by(Result.network, Result.position)))
 
 
 def scores(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
-    """What each attack left of several jobs, for lists: without the outcome of every image."""
-    rows = select(Result.job_id, Result.body.op("-")("survived")).where(Result.job_id.in_(job_ids))
+    """What each attack left of the trained networks of several jobs, for lists: without the outcome of every image."""
+    rows = select(Result.job_id, Result.body.op("-")("survived"))
+    rows = rows.where(Result.job_id.in_(job_ids), Result.network == TRAINED)
     found: dict[uuid.UUID, list[dict[str, Any]]] = {}
     for job_id, body in session.execute(rows.order_by(Result.job_id, Result.position)):
         found.setdefault(job_id, []).append(body)

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBina
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.errors import Reason
+from core.events import TRAINED
 from store.database import Base, uuid7
 
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
@@ -272,11 +273,13 @@ class Event(Base):
 
 
 class Result(Base):
-    """What an attack left of a job's accuracy."""
+    """What an attack left of a network's accuracy."""
 
     __tablename__ = "results"
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    network: Mapped[str] = mapped_column(Text, primary_key=True, server_default=TRAINED)
+    """The trained one, by which a job is known; or the exported file that holds it."""
     protocol: Mapped[str] = mapped_column(Text, primary_key=True)
     label: Mapped[str] = mapped_column(Text, primary_key=True)
     position: Mapped[int]

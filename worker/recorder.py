@@ -97,8 +97,8 @@ class Recorder:
             case Audited():
                 jobs.summarise(session, self.job_id, self.fence, trust=event.verdict)
             case Exported():
-                name, about = Path(event.path).name, {"kind": "export", "exporter": event.exporter}
-                records.artifact(session, self.job_id, name, event.sha256, event.bytes, about)
+                about = {"kind": "export", **event.model_dump(include={"exporter", "bytes_fp32", "logits_difference"})}
+                records.artifact(session, self.job_id, Path(event.path).name, event.sha256, event.bytes, about)
         return True
 
     def _summarise(self, session: Session, **what: dict[str, Any]) -> None:

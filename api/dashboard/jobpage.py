@@ -229,6 +229,23 @@ def _attack(body: dict[str, Any]) -> AttackRow:
 
 
 @dataclass(frozen=True)
+class ExportedRow:
+    """What an attack left of the network in an exported file, and of the trained one."""
+
+    file: str
+    attack: AttackRow
+    trained: Accuracy | None
+
+
+def exported(found: Sequence[dict[str, Any]], trained: Sequence[dict[str, Any]]) -> list[ExportedRow]:
+    """The files that hold another network, attack by attack, beside the trained one."""
+    beside = {(body["protocol"], body["label"]): headline.judged(body) for body in trained}
+    return [
+        ExportedRow(body["network"], _attack(body), beside.get((body["protocol"], body["label"]))) for body in found
+    ]
+
+
+@dataclass(frozen=True)
 class CheckRow:
     """A check of the audit, with the places of its thresholds and its measurement on a strip of 0 to 100."""
 

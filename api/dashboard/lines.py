@@ -6,6 +6,7 @@ from typing import Any
 
 from api.dashboard import figures, titles
 from api.dashboard.figures import percent
+from core.events import TRAINED
 from store.tables import Event
 
 Words = tuple[str, str]
@@ -72,8 +73,10 @@ def _result(kind: str, body: dict[str, Any]) -> Words | None:
                 f"{body['parameters_before']:,} to {body['parameters_after']:,} parameters"
             )
         case "scored":
+            network = body.get("network", TRAINED)
             interval = f"[{percent(body['low'])}, {percent(body['high'])}]  n={body['images']:,}"
-            return "evaluate", f"{body['label']:<12} {percent(body['accuracy']):>5} %  {interval}"
+            found = f"{body['label']:<12} {percent(body['accuracy']):>5} %  {interval}"
+            return ("evaluate", found) if network == TRAINED else ("export", f"{network}  {found}")
         case "checked":
             return "audit", f"{body['check']}  {body['verdict']}  {body['words']}"
         case "audited":

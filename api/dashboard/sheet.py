@@ -130,8 +130,10 @@ class Sheet:
         return {"log": lines.lines(feed.read(self.session, self.job.id, after, LOG_LINES)), "unseen": after}
 
     def files(self) -> dict[str, Any]:
-        """The artifacts."""
-        return {"files": records.files(self.session, self.job.id)}
+        """The artifacts, and the accuracy of those that hold another network."""
+        rows = jobpage.exported(records.exported(self.session, self.job.id), self.results)
+        scale = jobpage.scale([row.attack.accuracy for row in rows])
+        return {"files": records.files(self.session, self.job.id), "exported": rows, "exported_axis": scale}
 
     def reproduce(self) -> dict[str, Any]:
         """The specification as a file."""

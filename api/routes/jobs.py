@@ -149,9 +149,12 @@ def before(cursor: str) -> tuple[datetime, uuid.UUID]:
 @router.get("/{name}")
 def show(job: SeenJob, session: Database) -> JobDetail:
     """A job by its id or number, with its results."""
-    shape = shown(session, job).model_dump()
     return JobDetail(
-        **shape, spec=job.spec, results=records.results(session, job.id), checks=records.checks(session, job.id)
+        **shown(session, job).model_dump(),
+        spec=job.spec,
+        results=records.results(session, job.id),
+        exported=records.exported(session, job.id),
+        checks=records.checks(session, job.id),
     )
 
 

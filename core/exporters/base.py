@@ -1,9 +1,13 @@
-"""What an exporter is: it writes a file, and the base reads the file back and compares what it computes."""
+"""What an exporter is: it writes a file, and the base reads the file back and compares what it computes.
+
+A lossy exporter's file holds another network, which its member states in `expected`: that is what the file must compute. How
+far it is from the network itself is told, and a run judges it again.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -37,7 +41,9 @@ class Exporter(Plugin):
     """Writes a network to a file. Members give `write` and `read`; the base checks the one against the other."""
 
     tolerance: Annotated[float, Field(ge=0, le=1)] = 1e-4
-    """Largest difference of a logit that the file may make."""
+    """Largest difference of a logit between what the file computes and what it should."""
+    lossy: ClassVar[bool] = False
+    """Whether the file holds another network than the one it was made of: `expected`."""
 
     @abstractmethod
     def write(self, net: nn.Module, blueprint: Blueprint, path: Path) -> None:
@@ -47,23 +53,30 @@ class Exporter(Plugin):
     def read(self, path: Path) -> nn.Module:
         """The network in a file that `write` wrote."""
 
+    def expected(self, net: nn.Module) -> nn.Module:
+        """The network that a file made of `net` should compute: itself, unless the exporter is lossy."""
+        return net
+
     @property
     def suffix(self) -> str:
         """The end of the file's name."""
         return f".{self.name}"
 
     def export(self, net: nn.Module, blueprint: Blueprint, x: Tensor, path: Path) -> tuple[Path, float]:
-        """Write `net`, read it back, compare logits on `x`; returns the file and the largest difference.
+        """Write `net`, read it back, compare logits on `x`; returns the file and its largest difference to `net`.
 
-        A difference above the tolerance, noise off or with the same noise, raises `ExportChanged` and leaves no file.
+        What the file computes must be within the tolerance of `expected(net)`, noise off and with the same noise; otherwise
+        `ExportChanged` is raised, and there is no file.
         """
         path = path.with_suffix(self.suffix)
+        expected = self.expected(net)
         self.write(net, blueprint, path)
-        found = difference(net, self.read(path).to(x.device), x)
+        written = self.read(path).to(x.device)
+        found = difference(expected, written, x)
         if not found.within(self.tolerance):
             path.unlink()
             raise ExportChanged(self.name, f"a logit differs by {found.worst:.2g}, tolerance {self.tolerance:.2g}")
-        return path, found.worst
+        return path, difference(net, written, x).worst if self.lossy else found.worst
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Literal
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from core.blueprint import Blueprint
 from core.exporters.base import Exporter
@@ -19,18 +19,27 @@ class Safetensors(Exporter):
     name: Literal["safetensors"] = "safetensors"
 
     def write(self, net: nn.Module, blueprint: Blueprint, path: Path) -> None:
-        """All parameters and buffers; metadata `blueprint`, as JSON.
-
-        It is the only key: the library writes several in random order, and the same network must give the same bytes.
-        """
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-        about = {"blueprint": json.dumps(blueprint.model_dump(mode="json"))}
-        write_whole(path, safetensors.torch.save(tensors, about))
+        """All parameters and buffers."""
+        write_whole(path, packed(net.state_dict(), blueprint))
 
     def read(self, path: Path) -> nn.Module:
         """The network, in evaluation mode on the CPU."""
-        with safetensors.safe_open(path, "pt") as file:
-            blueprint = Blueprint.model_validate_json(file.metadata()["blueprint"])
-        net = blueprint.build()
+        net = blueprint_in(path).build()
         net.load_state_dict(safetensors.torch.load_file(path))
         return net.eval()
+
+
+def packed(tensors: dict[str, Tensor], blueprint: Blueprint) -> bytes:
+    """The bytes of a file with these tensors; metadata `blueprint`, as JSON.
+
+    It is the only key: the library writes several in random order, and the same network must give the same bytes.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data: bytes = safetensors.torch.save(plain, {"blueprint": json.dumps(blueprint.model_dump(mode="json"))})
+    return data
+
+
+def blueprint_in(path: Path) -> Blueprint:
+    """The blueprint in a file's header."""
+    with safetensors.safe_open(path, "pt") as file:
+        return Blueprint.model_validate_json(file.metadata()["blueprint"])

@@ -34,7 +34,7 @@ def scored(label: str, accuracy: float, name: str | None, **more: Any) -> dict[s
     attack = {"name": name, "eps": "8/255"} if name else {}
     steps = int(re.sub(r"\D", "", label) or 1)
     return {
-        "kind": "scored", "protocol": "paper", "label": label, "attack": attack, "eps": 0.03, "steps": steps,
+        "kind": "scored", "network": "trained", "protocol": "paper", "label": label, "attack": attack, "eps": 0.03, "steps": steps,
         "restarts": 1, "draws": 1, "images": 1000, "correct": round(1000 * accuracy), "accuracy": accuracy,
         "low": accuracy - 0.03, "high": accuracy + 0.03, "seconds": 3.0, "survived": "10" * 500, **more,
     }  # fmt: skip
@@ -239,6 +239,29 @@ def test_a_job_page_shows_its_numbers_with_protocol_interval_and_images(api: Any
     assert (drawn["x"], drawn["values"]["validation_pgd5"], drawn["drops"]) == ([1, 2], [0.5, 0.5], [4, 8])
     steps = api.get(f"/jobs/{job['id']}/curves?series=train_loss").json()
     assert steps == {"x": [0.25, 0.75, 1.25, 1.75], "y": [2.0, 1.0, 2.0, 1.0]}
+
+
+def test_the_files_say_what_they_save_and_are_judged_beside_the_trained_network(api: Any) -> None:
+    job, file = submitted(api), "1-int8.int8.safetensors"
+    with_results(job)
+    known_by = [f"/jobs/{job['id']}/parts/attacks", f"/jobs/{job['id']}/parts/heads", f"/jobs/rows?ids={job['id']}"]
+    before = [looked_at(api, path) for path in known_by]
+    about = {"kind": "export", "exporter": "int8", "bytes_fp32": 1_000_000, "logits_difference": 0.0312}
+    with transaction() as session:
+        records.artifact(session, uuid.UUID(job["id"]), file, "0" * 64, 269_000, about)
+        records.artifact(session, uuid.UUID(job["id"]), "0-old.safetensors", "1" * 64, 5, {"kind": "export"})
+        for label, accuracy, name in (("clean", 0.72, None), ("ifgsm20", 0.05, "ifgsm")):
+            records.result(session, uuid.UUID(job["id"]), scored(label, accuracy, name, network=file))
+    part = looked_at(api, f"/jobs/{job['id']}/parts/files")
+    rows = {found[0]: re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found[1])).split()
+            for found in re.findall(r'<tr data-exported="([^"]+)">(.*?)</tr>', part)}  # fmt: skip
+    assert rows[f"{file} clean"] == f"{file} no attack – – 1,000 72.0 69.0 – 75.0 80.0 3.0 s".split()
+    assert rows[f"{file} ifgsm20"] == f"{file} IFGSM 8/255 20 1,000 5.0 2.0 – 8.0 50.0 3.0 s".split()
+    assert all(words in part for words in ("269.0 kB", ">26.9<", "0.031", '<span class="pr paper">paper</span>'))
+    assert [looked_at(api, path) for path in known_by] == before, "a job is known by its trained network alone"
+    detail = api.get(f"/api/v1/jobs/{job['id']}").json()
+    assert [one["label"] for one in detail["results"]] == ["clean", "fgsm", "ifgsm20"]
+    assert [(one["network"], one["label"]) for one in detail["exported"]] == [(file, "clean"), (file, "ifgsm20")]
 
 
 def test_a_series_of_too_many_values_is_drawn_in_means_over_the_whole_run(api: Any, monkeypatch: Any) -> None:

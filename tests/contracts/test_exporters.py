@@ -19,15 +19,15 @@ MODEL_CASES = of("models")
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize("model", MODEL_CASES)
-def test_the_file_computes_what_the_network_computes(exporter: Exporter, model, tmp_path: Path) -> None:
+def test_the_file_computes_what_the_exporter_promises(exporter: Exporter, model, tmp_path: Path) -> None:
     net = pruned(model)
     blueprint = Blueprint(model=model, num_classes=10, channels=shape(model)[0])
     x = torch.rand(8, *shape(model))
     path, worst = exporter.export(net, blueprint, x, tmp_path / "model")
     assert path.is_file()
-    assert worst <= exporter.tolerance
-    found = difference(net, exporter.read(path), x)
-    assert max(found.logits, found.noisy or 0.0) <= exporter.tolerance
+    assert difference(exporter.expected(net), exporter.read(path), x).within(exporter.tolerance)
+    assert worst == pytest.approx(difference(net, exporter.read(path), x).worst, abs=exporter.tolerance)
+    assert exporter.lossy or worst <= exporter.tolerance
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
@@ -46,6 +46,17 @@ def test_a_file_that_computes_something_else_is_refused(exporter: Exporter, tmp_
     with pytest.raises(ExportChanged, match="a logit differs by 0.01"):
         exporter.export(net, blueprint, torch.rand(4, 3, 32, 32), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_only_a_lossy_exporter_promises_another_network(exporter: Exporter) -> None:
+    net = pruned(members("core.models")["resnet"](depth=8))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    promised = exporter.expected(net)
+    assert (promised is net) == (not exporter.lossy)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    moved = [name for name, value in promised.state_dict().items() if not torch.equal(value, before[name])]
+    assert bool(moved) == exporter.lossy
 
 
 def test_the_difference_of_two_networks_leaves_their_modes(small: nn.Module, images: tuple[Tensor, Tensor]) -> None:

@@ -20,6 +20,7 @@ objective: {{name: pgd, steps: 1}}
 sparsifier: {{name: rgsm, lambda1: 0.05}}
 train: {{epochs: 2, batch_size: 64, lr: 0.05, select: {{metric: clean}}}}
 evaluate: {{images: 32, audit: off, paper: {{attacks: [fgsm]}}}}
+export: [safetensors, int8]
 """
 
 
@@ -54,6 +55,24 @@ def test_a_job_is_submitted_watched_and_shown(service: Any, file: Path, name: st
     assert "epoch 1/2" in sparring(service, "logs", job["id"])
     assert "train_loss" in sparring(service, "metrics", job["id"])
     assert "succeeded" in sparring(service, "watch", job["id"]), "a job that has ended is watched to its end at once"
+
+
+def test_a_file_that_holds_another_network_is_shown_with_its_bytes_and_its_own_accuracy(
+    service: Any, file: Path, name: str
+) -> None:
+    out, network = sparring(service, "submit", file, "--watch"), "1-int8.int8.safetensors"
+    assert f"{network}: fgsm" in out
+    (job,) = service.client.jobs(1, q=name)
+    job = service.client.job(job.id)
+    assert list(job.results) == list(job.exported[network]) == [("paper", "clean"), ("paper", "fgsm")]
+    (plain, small) = service.client.artifacts(job.id)
+    assert small["about"]["bytes_fp32"] == plain["bytes"] > 3 * small["bytes"]
+    shown = sparring(service, "show", job.id)
+    share = f"{100 * small['bytes'] / plain['bytes']:.1f} % of the same network in fp32; a logit differs by at most "
+    assert f"{network}: {small['bytes']:,} bytes, {share}" in shown
+    (row,) = [line for line in shown.splitlines() if network in line and "fgsm" in line]
+    accuracy = [f"{100 * scores['paper', 'fgsm'].accuracy:.1f}" for scores in (job.exported[network], job.results)]
+    assert [cell.strip() for cell in row.strip("│").split("│")][4::2] == accuracy
 
 
 def test_seeds_and_settings_are_changed_on_the_command_line(service: Any, file: Path) -> None:
@@ -117,7 +136,7 @@ def test_a_job_runs_here_without_a_service(tmp_path: Path, file: Path, name: str
     )
     assert done.returncode == 0, done.stderr
     assert "epoch 2/2" in done.stdout
-    (model,) = (tmp_path / "runs" / f"{name}-seed1" / "exports").iterdir()
+    (model, _) = sorted((tmp_path / "runs" / f"{name}-seed1" / "exports").iterdir())
     assert str(model.name) in done.stdout
 
 

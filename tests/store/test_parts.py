@@ -249,8 +249,19 @@ def test_the_newest_two_checkpoints_are_kept(database: Session, ada) -> None:
 def test_results_keep_the_order_of_the_attacks(database: Session, ada) -> None:
     job = queue(database, ada)
     for label in ("clean", "fgsm", "clean"):
-        records.result(database, job.id, {"protocol": "paper", "label": label, "accuracy": 0.5})
+        records.result(database, job.id, {"network": "trained", "protocol": "paper", "label": label, "accuracy": 0.5})
     assert [one["label"] for one in records.results(database, job.id)] == ["clean", "fgsm"]
+
+
+def test_what_exported_files_leave_stands_beside_and_never_among_a_job_s_results(database: Session, ada) -> None:
+    job = queue(database, ada)
+    key = {"protocol": "paper", "label": "fgsm"}
+    for network, accuracy in (("trained", 0.5), ("1-int8", 0.25), ("2-int8", 0.125), ("1-int8", 0.375)):
+        records.result(database, job.id, {"network": network, **key, "accuracy": accuracy})
+    assert [one["accuracy"] for one in records.results(database, job.id)] == [0.5]
+    assert [one["accuracy"] for one in records.scores(database, [job.id])[job.id]] == [0.5]
+    found = [(one["network"], one["accuracy"]) for one in records.exported(database, job.id)]
+    assert found == [("1-int8", 0.375), ("2-int8", 0.125)], "what is scored again replaces its row"
 
 
 def test_the_reaper_ends_lost_attempts_and_the_job_runs_again(database: Session, ada, worker) -> None:

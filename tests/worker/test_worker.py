@@ -181,7 +181,7 @@ def test_a_checkpoint_made_again_outlives_the_older_row_of_the_same_bytes(
 def test_scores_checks_phases_and_files_become_rows(
     database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
 ) -> None:
-    path = tmp_path / "0-safetensors.safetensors"
+    path = tmp_path / "0-int8.int8.safetensors"
     path.write_bytes(b"model")
     events = [
         PhaseStarted(phase="evaluate"),
@@ -189,7 +189,8 @@ def test_scores_checks_phases_and_files_become_rows(
         PhaseEnded(phase="evaluate", seconds=2.0),
         Checked(check="eps_0", value=0, passes=0, fails=0, unit="images", images=4, verdict="passed", words="fine"),
         Audited(level="quick", verdict="warnings"),
-        Exported(exporter="safetensors", path=str(path), sha256=sha256(path), bytes=5, logits_difference=0.0),
+        Exported(exporter="int8", path=str(path), sha256=sha256(path), bytes=5, bytes_fp32=20, logits_difference=0.5),
+        SCORED.model_copy(update={"network": path.name, "survived": "0001"}),
         Progress(phase="export", done=1, total=1, text="x"),
     ]
     for event in events:
@@ -199,9 +200,12 @@ def test_scores_checks_phases_and_files_become_rows(
     assert job.phases == {"evaluate": {"state": "succeeded", "seconds": 2.0}}
     assert job.trust == "warnings"
     assert job.progress["phase"] == "export"
-    assert records.results(database, claimed.job_id)[0]["survived"] == "0101"
+    assert [one["survived"] for one in records.results(database, claimed.job_id)] == ["0101"]
+    assert [one["survived"] for one in records.exported(database, claimed.job_id)] == ["0001"]
     assert records.checks(database, claimed.job_id)[0]["verdict"] == "passed"
-    assert [one.name for one in records.files(database, claimed.job_id)] == ["0-safetensors.safetensors"]
+    (file,) = records.files(database, claimed.job_id)
+    assert (file.name, file.bytes) == ("0-int8.int8.safetensors", 5)
+    assert file.about == {"kind": "export", "exporter": "int8", "bytes_fp32": 20, "logits_difference": 0.5}
     assert "survived" not in feed.read(database, claimed.job_id)[3].body
 
 
