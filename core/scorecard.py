@@ -59,8 +59,10 @@ def outcome(
     compacted: dict[str, Any] | None,
     selected: dict[str, Any] | None,
 ) -> Outcome:
-    """The outcome of a run from the bodies of its events; `key` is (row, configuration, seed)."""
-    scores = [body for body in scored if body["protocol"] == "paper"]
+    """The outcome of a run from the bodies of its events; `key` is (row, configuration, seed). Of the trained network alone:
+    what a lossy export was scored with stands beside it, and is no row's.
+    """
+    scores = [body for body in scored if (body["protocol"], body.get("network", "trained")) == ("paper", "trained")]
     values = {body["label"]: 100 * body["accuracy"] for body in scores}
     values |= {name: 100 * share for name, share in (compacted or {}).items() if name.endswith("_sparsity")}
     images = {body["label"]: body["images"] for body in scores}

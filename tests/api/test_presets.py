@@ -14,7 +14,7 @@ from store.database import transaction
 from store.tables import Job
 
 HTML = {"accept": "text/html"}
-SMALL = "thesis-4.1"
+SMALL, TWO_WAYS = "thesis-4.1", "thesis-4.2"
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +37,8 @@ def finish(job_id: str, clean: float, sparsity: float, validation: float = 0.9) 
         records.result(session, job.id, scored)
 
 
-def run(api: Any, **asked: Any) -> dict[str, Any]:
-    answer = api.post(f"/api/v1/presets/{SMALL}/run", json=asked)
+def run(api: Any, name: str = SMALL, **asked: Any) -> dict[str, Any]:
+    answer = api.post(f"/api/v1/presets/{name}/run", json=asked)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -61,15 +61,15 @@ def test_every_preset_is_listed_and_shown_with_valid_specifications(api) -> None
 
 
 def test_rows_are_queued_once_for_each_seed_and_way(api) -> None:
-    first = run(api, rows=["rgsm"], replicates=2)
+    first = run(api, TWO_WAYS, rows=["vgg16-rgsm"], replicates=2)
     assert [(job["name"], job["seed"]) for job in first["jobs"]] == [
-        ("thesis-4.1-rgsm", 1),
-        ("thesis-4.1-rgsm", 2),
-        ("thesis-4.1-rgsm-group-l0", 1),
-        ("thesis-4.1-rgsm-group-l0", 2),
+        ("thesis-4.2-vgg16-rgsm", 1),
+        ("thesis-4.2-vgg16-rgsm", 2),
+        ("thesis-4.2-vgg16-rgsm-group-l0", 1),
+        ("thesis-4.2-vgg16-rgsm-group-l0", 2),
     ]
-    assert {job["project"] for job in first["jobs"]} == {SMALL}
-    again = run(api, rows=["rgsm"], replicates=3)
+    assert {job["project"] for job in first["jobs"]} == {TWO_WAYS}
+    again = run(api, TWO_WAYS, rows=["vgg16-rgsm"], replicates=3)
     assert [job["seed"] for job in again["jobs"]] == [3, 3]
     assert sorted(again["present"]) == sorted(job["id"] for job in first["jobs"])
 

@@ -134,6 +134,7 @@ def test_an_outcome_is_read_from_the_bodies_of_events() -> None:
     scored = [
         {"protocol": "paper", "label": "clean", "accuracy": 0.9, "images": 100},
         {"protocol": "strict", "label": "clean", "accuracy": 0.1, "images": 100},
+        {"protocol": "paper", "label": "clean", "accuracy": 0.2, "images": 100, "network": "1-int8"},
     ]
     found = outcome(("a", "b", 3), "job", 10, scored, {"channel_sparsity": 0.25, "weight_sparsity": 0.5}, None)
     assert found.values == pytest.approx({"clean": 90.0, "channel_sparsity": 25.0, "weight_sparsity": 50.0})
