@@ -22,7 +22,7 @@ PUBLISHED = [
     ("resnet", {"depth": 32}, 3, 466_714),
     ("resnet", {"depth": 38}, 3, 563_930),
     ("resnet", {"depth": 44}, 3, 661_146),
-    ("resnet", {"depth": 56}, 3, 853_018 + 16 * 32 + 32 * 64),  # He et al. 2015, whose shortcuts have no weights
+    ("resnet", {"depth": 56}, 3, 853_018 + 16 * 32 + 32 * 64),  # without weights in its shortcuts it has 853,018
     ("resnet", {"depth": 110}, 3, 1_730_522),
     ("resnet18", {}, 3, 11_172_170),  # published as 11.17 M
     ("vgg16", {}, 3, 14_724_042),  # published as 14.72 M
