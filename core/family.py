@@ -82,6 +82,10 @@ def _bare_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""Lets a list of a document be a tuple of the settings, which `OneOf` would refuse otherwise: what it validates is strict."""
+
+
 # ---- exact numbers: 8/255 stays 8/255 from the file to the database and back
 
 FINEST = 10**30

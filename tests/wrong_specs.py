@@ -30,6 +30,8 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("huge integer", {**LEAST, "seed": 2**70}, "/seed", "should be"),
     ("huge ensemble", {**LEAST, "model": {"name": "enresnet", "members": 10**6}}, "/model/members", "should be less than or equal to 20"),
     ("huge product", {**LEAST, "model": {"name": "enresnet", "members": 20, "depth": 1202}}, "/model", "depth times members is 24040"),
+    ("wrong depth of members", {**LEAST, "model": {"name": "enresnet", "depth": 21}}, "/model/depth", "depth must be 18 \\(ResNet18\\) or 6n \\+ 2"),
+    ("too few widths", {**LEAST, "model": {"name": "vgg16", "widths": [64] * 12}}, "/model/widths", "at least 13 items"),
     ("wrong depth", {**LEAST, "model": {"name": "resnet", "depth": 21}}, "/model/depth", "depth must be 6n \\+ 2"),
     ("path as project", {**LEAST, "project": "../../etc"}, "/project", "should match pattern"),
     ("path as label", {**LEAST, "evaluate": {"paper": {"attacks": [{"name": "fgsm", "label": "../x"}]}}}, "/evaluate/paper/attacks/0/label", "should match pattern"),

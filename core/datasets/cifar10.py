@@ -8,8 +8,8 @@ import torch
 
 from core.datasets.base import Augment, Dataset, File, Images, Source
 
-ROW = 1 + 3 * 32 * 32
-"""Bytes of an image: its label, then its red, green and blue planes."""
+PIXELS = 3 * 32 * 32
+"""Bytes of an image: its red, green and blue planes."""
 
 
 class Cifar10(Dataset):
@@ -42,10 +42,12 @@ class Cifar10(Dataset):
 
     def read(self, root: Path) -> tuple[Images, Images]:
         """Five training files and the test file."""
-        rows = [np.fromfile(root / file.path, np.uint8).reshape(-1, ROW) for file in self.files]
-        return _images(np.concatenate(rows[:5])), _images(rows[5])
+        paths = [root / file.path for file in self.files]
+        return read_rows(paths[:5], 1), read_rows(paths[5:], 1)
 
 
-def _images(rows: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]") -> Images:
-    labels = torch.from_numpy(rows[:, 0].astype(np.int64))
-    return torch.from_numpy(rows[:, 1:].reshape(-1, 3, 32, 32).copy()), labels
+def read_rows(paths: list[Path], labels: int) -> Images:
+    """Images (n, 3, 32, 32) as bytes and labels (n,) from files of rows: `labels` bytes, whose last one counts, then pixels."""
+    rows = np.concatenate([np.fromfile(path, np.uint8).reshape(-1, labels + PIXELS) for path in paths])
+    y = torch.from_numpy(rows[:, labels - 1].astype(np.int64))
+    return torch.from_numpy(rows[:, labels:].reshape(-1, 3, 32, 32).copy()), y

@@ -36,3 +36,10 @@ class Model(Plugin):
 def parameters(net: nn.Module) -> int:
     """The number of trainable parameters."""
     return sum(p.numel() for p in net.parameters())
+
+
+def he_initialise(net: nn.Module) -> None:
+    """Draw the weights of all convolutions anew from N(0, 2 / fan-out) (He et al. 2015, arXiv 1502.01852, eq. 14)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -10,17 +10,20 @@ sample` takes it per image instead and is a different network; say so where it i
 """
 
 import math
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor, nn
 
 from core.channels import Tie
 from core.models.base import Model
-from core.models.resnet import Block, Depth, ResNet
+from core.models.resnet import Block, ResNet
+from core.models.resnet18 import ResNet18
 from core.noise import Stochastic
 
+RESNET18 = 18
+"""The one depth that is not 6n + 2: the members are ResNet18."""
 LARGEST = 2404
 """Layers of all members together: two ResNet1202."""
 
@@ -82,12 +85,18 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
+def _a_member(depth: int) -> int:
+    if depth != RESNET18 and (depth - 2) % 6:
+        raise ValueError("depth must be 18 (ResNet18) or 6n + 2: 8, 14, 20, 26, 32, 38, 44, ...")
+    return depth
+
+
 class EnResNet(Model):
     """Ensemble of pre-activation ResNets with Feynman-Kac noise (Wang et al. 2019, arXiv 1811.10745): a random network."""
 
     name: Literal["enresnet"] = "enresnet"
-    depth: Depth = 20
-    """Layers of each member, 6n + 2."""
+    depth: Annotated[int, Field(ge=8, le=1202), AfterValidator(_a_member)] = 20
+    """Layers of each member: 6n + 2 (`resnet`), or 18 (`resnet18`)."""
     members: int = Field(2, ge=1, le=20)
     """Number of ResNets whose logits are averaged."""
     noise: float = Field(0.1, ge=0, le=10)
@@ -111,7 +120,7 @@ class EnResNet(Model):
         return Ensemble([self._member(num_classes, channels) for _ in range(self.members)])
 
     def _member(self, num_classes: int, channels: int) -> nn.Module:
-        net = ResNet(depth=self.depth).build(num_classes, channels)
+        net = self._inside.build(num_classes, channels)
         for module in net.modules():
             if self.noise and isinstance(module, Block):
                 module.noise = FeynmanKacNoise(self.noise, self.noise_std)
@@ -119,5 +128,10 @@ class EnResNet(Model):
 
     def ties(self) -> tuple[Tie, ...]:
         """Those of every member."""
-        inside = ResNet(depth=self.depth).ties()
+        inside = self._inside.ties()
         return tuple(tie.within(f"members.{number}") for number in range(self.members) for tie in inside)
+
+    @property
+    def _inside(self) -> Model:
+        """The settings of one member, before the noise."""
+        return ResNet18() if self.depth == RESNET18 else ResNet(depth=self.depth)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from core.channels import Tie
-from core.models.base import Model
+from core.models.base import Model, he_initialise
 
 WIDTHS = (16, 32, 64)
 
@@ -47,28 +47,40 @@ class Block(nn.Module):
 
 
 class PreActResNet(nn.Module):
-    """The network; see the module."""
+    """Stages of `per_stage` blocks, one stage a width; every stage but the first halves the image. See the module."""
 
-    def __init__(self, depth: int, num_classes: int, channels: int) -> None:
+    def __init__(self, widths: tuple[int, ...], per_stage: int, num_classes: int, channels: int) -> None:
         super().__init__()
         self.gather: nn.Module = nn.Identity()
-        self.conv1 = nn.Conv2d(channels, WIDTHS[0], 3, 1, 1, bias=False)
-        blocks, inputs = [], WIDTHS[0]
-        for stage, width in enumerate(WIDTHS):
-            for number in range((depth - 2) // 6):
+        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        blocks, inputs = [], widths[0]
+        for stage, width in enumerate(widths):
+            for number in range(per_stage):
                 blocks.append(Block(inputs, width, 2 if stage and not number else 1))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
-        self.bn = nn.BatchNorm2d(WIDTHS[-1])
-        self.fc = nn.Linear(WIDTHS[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.bn = nn.BatchNorm2d(widths[-1])
+        self.fc = nn.Linear(widths[-1], num_classes)
+        he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, num_classes)."""
         x = self.blocks(self.conv1(self.gather(x)))
         return cast(Tensor, self.fc(F.relu(self.bn(x)).mean((2, 3))))
+
+
+def block_ties(stages: int, per_stage: int) -> tuple[Tie, ...]:
+    """Of a `PreActResNet`: the image, the stream as each block reads it, and the inside of each block."""
+    found = [Tie("conv1", gather="gather")]
+    for number in range(stages * per_stage):
+        block = f"blocks.{number}"
+        if number and number % per_stage == 0:
+            found.append(Tie(f"{block}.conv1", gather=f"{block}.gather_inside"))
+            found.append(Tie(f"{block}.shortcut", gather=f"{block}.gather_around"))
+        else:
+            found.append(Tie(f"{block}.conv1", gather=f"{block}.gather", norm=f"{block}.bn1"))
+        found.append(Tie(f"{block}.conv2", producer=f"{block}.conv1", norm=f"{block}.bn2"))
+    return tuple(found)
 
 
 def _six_n_plus_two(depth: int) -> int:
@@ -94,18 +106,12 @@ class ResNet(Model):
 
     def build(self, num_classes: int, channels: int) -> nn.Module:
         """The network with He's initialisation."""
-        return PreActResNet(self.depth, num_classes, channels)
+        return PreActResNet(WIDTHS, self._per_stage, num_classes, channels)
 
     def ties(self) -> tuple[Tie, ...]:
         """The image, the stream as each block reads it, and the inside of each block."""
-        per_stage = (self.depth - 2) // 6
-        found = [Tie("conv1", gather="gather")]
-        for number in range(3 * per_stage):
-            block = f"blocks.{number}"
-            if number in (per_stage, 2 * per_stage):
-                found.append(Tie(f"{block}.conv1", gather=f"{block}.gather_inside"))
-                found.append(Tie(f"{block}.shortcut", gather=f"{block}.gather_around"))
-            else:
-                found.append(Tie(f"{block}.conv1", gather=f"{block}.gather", norm=f"{block}.bn1"))
-            found.append(Tie(f"{block}.conv2", producer=f"{block}.conv1", norm=f"{block}.bn2"))
-        return tuple(found)
+        return block_ties(len(WIDTHS), self._per_stage)
+
+    @property
+    def _per_stage(self) -> int:
+        return (self.depth - 2) // 6

@@ -1,14 +1,19 @@
-"""What an objective is, and the rule that it leaves the network as it found it."""
+"""What an objective is, the rule that it leaves the network as it found it, and what those share that craft images."""
 
 from abc import abstractmethod
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from core.family import Plugin
-from core.threat import Threat
+from core.ascent import PerImageLoss, ascend
+from core.family import Exact, Plugin
+from core.threat import Radius, Threat, usual_step
 
+Craft = Literal["eval", "train", "train_frozen_stats"]
 Stats = dict[str, Tensor]
 
 
@@ -31,6 +36,52 @@ class Objective(Plugin):
     def passes(self) -> float:
         """Cost of a training step, in forward passes an image: 3 for a forward and a full backward."""
         return 3.0
+
+
+class Crafted(Objective):
+    """An objective that trains on images which it first moves within the threat's ball, by projected gradient ascent."""
+
+    eps: Radius | None = None
+    """Radius; the threat's if left out."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Gradient steps (thesis: 10)."""
+    step: Annotated[Exact, Field(ge=0, le=1)] | None = None
+    """Length of a step; 2.5 eps / steps if left out (2/255 for 10 steps at 8/255, the thesis's)."""
+    craft_batchnorm: Craft = "eval"
+    """Batch norm while crafting: running statistics; the batch's, moving the running ones (EnResNet); or without moving."""
+
+    def within(self, threat: Threat) -> Self:
+        """eps and step filled in."""
+        eps = threat.eps if self.eps is None else self.eps
+        step = usual_step(eps, self.steps) if self.step is None else self.step
+        return self.model_copy(update={"eps": eps, "step": step})
+
+    @property
+    def threat(self) -> Threat:
+        """The ball, once `within` has filled in its radius."""
+        assert self.eps is not None, "within(threat) comes first"
+        return Threat(eps=self.eps)
+
+    def ascent(self, net: nn.Module, x: Tensor, y: Tensor, start: Tensor, loss: PerImageLoss) -> Tensor:
+        """The last iterate of projected gradient ascent on `loss`, (B, C, H, W)."""
+        assert self.step is not None, "within(threat) comes first"
+        *_, last = ascend(net, x, y, start, self.threat, float(self.step), self.steps, loss)
+        return last.detach()
+
+
+@contextmanager
+def crafting(net: nn.Module, batchnorm: Craft) -> Iterator[None]:
+    """The network as the crafting sees it, and afterwards as it was."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.training, norm.momentum) for norm in norms]
+    for norm in norms:
+        norm.training = norm.training and batchnorm != "eval"
+        norm.momentum = 0.0 if batchnorm == "train_frozen_stats" else norm.momentum
+    try:
+        yield
+    finally:
+        for norm, (training, momentum) in zip(norms, before, strict=True):
+            norm.training, norm.momentum = training, momentum
 
 
 def hits(logits: Tensor, y: Tensor) -> Tensor:

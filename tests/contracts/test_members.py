@@ -1,12 +1,15 @@
 """Every member of every family documents itself, cites its source, and has a cheap example."""
 
 import inspect
+import json
 import re
 import sys
+from typing import Annotated
 
 import pytest
+from pydantic import TypeAdapter
 
-from core.family import Plugin, members
+from core.family import OneOf, Plugin, members
 
 FAMILIES = ("datasets", "models", "objectives", "sparsifiers", "attacks", "exporters")
 EVERY = [
@@ -49,6 +52,13 @@ def test_every_setting_describes_itself(name: str, member: type[Plugin]) -> None
 def test_the_example_is_valid_and_survives_json(name: str, member: type[Plugin]) -> None:
     made = member.model_validate(member.example())
     assert member.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize(("name", "member"), EVERY)
+def test_a_specification_takes_every_setting_as_it_is_written(name: str, member: type[Plugin]) -> None:
+    family = Annotated[Plugin, OneOf(member.__module__.rpartition(".")[0])]
+    made = member.model_validate(member.example())
+    assert TypeAdapter(family).validate_json(json.dumps(made.model_dump(mode="json")), strict=True) == made
 
 
 @pytest.mark.parametrize(("name", "member"), EVERY)

@@ -10,21 +10,40 @@ from contracts.conftest import of
 from core import proximal
 from core.blueprint import Blueprint
 from core.channels import alive, convolutions, layers, remove
+from core.family import members
+from core.measure import macs
 from core.models.base import Model, parameters
 from core.noise import reseed, silent, stochastic_layers
 
 MODELS = of("models")
+VGG16_A = [32, 64, 128, 128, *9 * [256]]
 PUBLISHED = [
     ("resnet", {"depth": 20}, 3, 272_282),
     ("resnet", {"depth": 32}, 3, 466_714),
     ("resnet", {"depth": 38}, 3, 563_930),
     ("resnet", {"depth": 44}, 3, 661_146),
+    ("resnet", {"depth": 56}, 3, 853_018 + 16 * 32 + 32 * 64),  # without weights in its shortcuts it has 853,018
     ("resnet", {"depth": 110}, 3, 1_730_522),
+    ("resnet18", {}, 3, 11_172_170),  # published as 11.17 M
+    ("vgg16", {}, 3, 14_724_042),  # published as 14.72 M
     ("enresnet", {"members": 2}, 3, 544_564),
     ("enresnet", {"members": 5}, 3, 1_361_410),
     ("lenet5", {"widths": "6-16-120-84"}, 1, 61_706),
+    ("enresnet", {"members": 2, "depth": 18}, 3, 2 * 11_172_170),
     ("lenet5", {"widths": "20-50-500"}, 1, 431_080),
 ]
+INPUT_CHANNELS = [
+    ("resnet", {"depth": 20}, 3, 675),
+    ("resnet", {"depth": 38}, 3, 1347),
+    ("enresnet", {"members": 2}, 3, 1350),
+    ("enresnet", {"members": 5}, 3, 3375),
+    ("resnet18", {}, 3, 3843),
+    ("vgg16", {}, 3, 3715),
+    ("lenet5", {"widths": "6-16-120-84"}, 1, 7),
+]
+"""The denominators that fit the thesis's percentages: 171 of 675 are 25.33 %, 1,760 of 3,843 are 45.8 %, and so on."""
+MULTIPLICATIONS = [({}, 3.13e8), ({"widths": VGG16_A}, 2.06e8)]
+"""Of VGG16 on CIFAR-10, whole and pruned (Li et al. 2017, arXiv 1608.08710, table 1)."""
 
 
 def shape(model: Model) -> tuple[int, int, int]:
@@ -46,10 +65,23 @@ def pruned(model: Model, share: float = 0.4) -> nn.Module:
 
 @pytest.mark.parametrize(("name", "settings", "channels", "published"), PUBLISHED)
 def test_published_parameter_counts_hold(name: str, settings: dict, channels: int, published: int) -> None:
-    from core.family import members
-
     with torch.device("meta"):
         assert parameters(members("core.models")[name](**settings).build(10, channels)) == published
+
+
+@pytest.mark.parametrize(("name", "settings", "channels", "total"), INPUT_CHANNELS)
+def test_published_shares_of_input_channels_have_these_denominators(
+    name: str, settings: dict, channels: int, total: int
+) -> None:
+    net = members("core.models")[name](**settings).build(10, channels)
+    assert sum(layer.total for layer in layers(net)) == total
+
+
+@pytest.mark.parametrize(("settings", "published"), MULTIPLICATIONS)
+def test_published_multiplications_hold(settings: dict, published: float) -> None:
+    with torch.device("meta"):
+        net = members("core.models")["vgg16"](**settings).build(10, 3).eval()
+        assert macs(net, torch.empty(1, 3, 32, 32)) == pytest.approx(published, rel=0.005)
 
 
 @pytest.mark.parametrize("model", MODELS)

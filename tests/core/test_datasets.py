@@ -16,6 +16,7 @@ import torch
 
 from core.datasets.base import Dataset, File, Source, random_crop
 from core.datasets.cifar10 import Cifar10
+from core.datasets.cifar100 import Cifar100
 from core.datasets.fashion_mnist import FashionMnist
 from core.datasets.fashion_mnist_sample import FashionMnistSample
 from core.datasets.mnist import Mnist, read_idx
@@ -78,6 +79,17 @@ def host() -> Iterator[tuple[str, dict[str, bytes]]]:
     server.server_close()
 
 
+def packed(files: dict[str, bytes]) -> bytes:
+    """A tar.gz archive."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, data in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return written.getvalue()
+
+
 def put(root: Path, files: dict[str, bytes]) -> None:
     (root / "MNIST/raw").mkdir(parents=True)
     for name, data in files.items():
@@ -130,6 +142,48 @@ def test_cifar10_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert splits.test.y.tolist() == rows[names[5]][:, 0].tolist()
 
 
+@pytest.fixture
+def small_cifar100(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """CIFAR-100 with files of twelve and five rows: a coarse label, a fine label, 3,072 pixels."""
+    rng = np.random.default_rng(2)
+    rows = {
+        f"cifar-100-binary/{name}.bin": rng.integers(0, 256, (n, 3074), dtype=np.uint8)
+        for name, n in (("train", 12), ("test", 5))
+    }
+    for row in rows.values():
+        row[:, :2] %= np.array([20, 100], np.uint8)
+    files = tuple(File(name, sha(row.tobytes())) for name, row in rows.items())
+    monkeypatch.setattr(Cifar100, "sources", (Source(Cifar100.sources[0].url, files),))
+    return rows
+
+
+def test_cifar100_is_fetched_and_its_fine_labels_read(tmp_path: Path, small_cifar100, host) -> None:
+    place, served = host
+    served["cifar-100-binary.tar.gz"] = packed({name: row.tobytes() for name, row in small_cifar100.items()})
+    list(Cifar100().fetch(tmp_path, place))
+    splits = Cifar100(validation=4).load(tmp_path)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [8, 4, 5]
+    rows = small_cifar100["cifar-100-binary/test.bin"]
+    assert splits.test.y.tolist() == rows[:, 1].tolist()
+    assert np.array_equal(splits.test.x.numpy(), rows[:, 2:].reshape(5, 3, 32, 32))
+    labels = torch.cat([splits.train.y, splits.validation.y]).sort().values
+    assert labels.tolist() == sorted(small_cifar100["cifar-100-binary/train.bin"][:, 1].tolist())
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: bytes([data[0] ^ 1]) + data[1:]])
+def test_a_damaged_cifar100_is_refused(tmp_path: Path, small_cifar100, host, damage) -> None:
+    place, served = host
+    content = {name: damage(row.tobytes()) for name, row in small_cifar100.items()}
+    served["cifar-100-binary.tar.gz"] = packed(content)
+    with pytest.raises(DatasetUnavailable, match="train.bin with a wrong SHA-256"):
+        list(Cifar100().fetch(tmp_path, place))
+    for name, data in content.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(DatasetUnavailable, match="train.bin is damaged.*sparring data fetch cifar100"):
+        Cifar100().load(tmp_path)
+
+
 def test_the_split_is_the_same_for_every_seed_and_another_for_another_split_seed(tmp_path: Path) -> None:
     one, same, other = (FashionMnistSample(split_seed=seed).load(tmp_path).validation for seed in (0, 0, 1))
     assert torch.equal(one.x, same.x)
@@ -170,13 +224,7 @@ def test_files_are_fetched_checked_and_not_fetched_again(tmp_path: Path, digits,
 def test_an_archive_is_fetched_and_unpacked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host) -> None:
     place, served = host
     content = {file.path: bytes(range(9)) for file in Cifar10.sources[0].files}
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name, data in {**content, "../outside": b"no"}.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            archive.addfile(about, io.BytesIO(data))
-    served["cifar-10-binary.tar.gz"] = packed.getvalue()
+    served["cifar-10-binary.tar.gz"] = packed({**content, "../outside": b"no"})
     files = tuple(File(name, sha(data)) for name, data in content.items())
     monkeypatch.setattr(Cifar10, "sources", (Source(Cifar10.sources[0].url, files),))
     list(Cifar10().fetch(tmp_path / "data", place))

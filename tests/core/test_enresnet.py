@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from core.models.enresnet import AddNoise, EnResNet, FeynmanKacNoise
+from core.models.resnet18 import ResNet18
 from core.noise import Quiet, reseed, silent, stochastic_layers
 
 
@@ -84,3 +85,21 @@ def test_a_constant_stream_has_the_gradient_that_torch_gives_it() -> None:
 
 def test_with_coefficient_zero_the_network_is_not_a_random_one() -> None:
     assert not stochastic_layers(EnResNet(depth=8, noise=0).create(10, 3, 0))
+
+
+def test_depth_18_means_members_of_resnet18() -> None:
+    with torch.device("meta"):
+        net, plain = EnResNet(depth=18, members=2).build(10, 3), ResNet18().build(10, 3)
+    for member in net.members:
+        assert {key: value.shape for key, value in member.state_dict().items()} == {
+            key: value.shape for key, value in plain.state_dict().items()
+        }
+    assert len(stochastic_layers(net)) == 2 * 8
+    ties = ResNet18().ties()
+    assert EnResNet(depth=18, members=2).ties() == tuple(tie.within(f"members.{n}") for n in (0, 1) for tie in ties)
+
+
+@pytest.mark.parametrize("depth", [16, 17, 19, 21, 34])
+def test_another_depth_is_refused_with_those_that_are_right(depth: int) -> None:
+    with pytest.raises(ValueError, match=r"depth must be 18 \(ResNet18\) or 6n \+ 2: 8, 14, 20"):
+        EnResNet(depth=depth)
