@@ -25,6 +25,7 @@ ATTACKS = {
     "ifgsm": "IFGSM",
     "pgd": "PGD",
     "cw_linf": "C&W ℓ∞",
+    "cw_reference": "C&W as published",
     "cw_l2": "C&W ℓ2",
     "nattack": "NAttack",
     "apgd_ce": "APGD-CE",
@@ -75,6 +76,10 @@ def network(model: dict[str, Any]) -> str:
             return f"ResNet{model['depth']}"
         case "lenet5":
             return "LeNet-5"
+        case "resnet18":
+            return "ResNet18"
+        case "vgg16":
+            return "VGG16"
     return str(model["name"])
 
 
