@@ -41,6 +41,8 @@ def _place(job: Job) -> tuple[str, float, int]:
 def _mean(jobs: Sequence[Job]) -> tuple[float, float | None, int]:
     """In per cent."""
     for one, other in itertools.pairwise(jobs):
+        if where := differing(one.spec["model"], other.spec["model"]):
+            raise _refused(other, f"has a model of the same name as job {one.number}, with another {where}")
         if one.seed == other.seed:
             raise _refused(other, f"repeats seed {one.seed} of job {one.number}: give one of the two")
     found = mean([100 * _share(job) for job in jobs])
