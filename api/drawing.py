@@ -89,9 +89,9 @@ def plain(axes: Axes, ink: Ink, x: str, y: str) -> None:
     axes.grid(axis="y", color=ink("line"), linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=ink("muted"))
-    axes.ticklabel_format(scilimits=(-2, 4))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
     axes.set_xlabel(x, color=ink("muted"))
     axes.set_ylabel(y, color=ink("muted"))
 
@@ -130,6 +130,7 @@ def norms(canvas: Canvas, figure: Figure, ink: Ink) -> None:
         axes.stairs([bar[2] for bar in bars], [bar[0] for bar in bars] + [bars[-1][1]], fill=True, color=ink.method)
         axes.stairs([figure.facts["zeros"]], [-2 * width, -width / 2], fill=True, color=ink("edge"))
         plain(axes, ink, {"whole": "norm", "close": "norm, close to zero"}[view] + " (grey: exactly zero)", "channels")
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def lines(canvas: Canvas, figure: Figure, ink: Ink) -> None:
@@ -142,7 +143,9 @@ def lines(canvas: Canvas, figure: Figure, ink: Ink) -> None:
         look: dict[str, Any] = {"ls": DASHES[number % len(DASHES)], "marker": MARKERS[number % len(MARKERS)]}
         axes.errorbar(x, y, [one or 0 for one in std], capsize=3, color=ink.method, label=network, **look)
         for place, value, n in zip(x, y, seeds, strict=True):
-            axes.annotate(f"n {n}", (place, value), (4, 4), textcoords="offset points", fontsize=7, color=ink("faint"))
+            axes.annotate(
+                f"n {n}", (place, value), (4, -10), textcoords="offset points", fontsize=7, color=ink("faint")
+            )
     plain(axes, ink, "lambda1", "% of input channels exactly zero")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, labelcolor=ink("text"))

@@ -61,7 +61,7 @@ def _zeros(zeros: int, of: int) -> str:
 def absent(last: dict[str, Any], ended: bool) -> str:
     """Why a job has no figures, given its newest figures and whether it has ended."""
     if not ended:
-        return "They are drawn when training has chosen its network."
+        return "Histograms of weights and of channel norms and a picture of a layer come when training has chosen its network."
     if "selected" not in last:
         return "The job ended before training chose its network."
     return "The job ran before Sparring kept its network's weights, or the network has no convolution."

@@ -42,7 +42,7 @@ def of_job(job: SeenJob, figure: Name, form: Format, session: Database, theme: T
     file = records.file(session, job.id, "anatomy.json")
     if not dissected or not file or not file[0].is_file():
         raise Refused(
-            404, "not_found", f"Job {job.number} has no figures: {figures.absent(job.last, job.state in ENDED)}"
+            404, "not_found", f"Job {job.number} has no figures. {figures.absent(job.last, job.state in ENDED)}"
         )
     values = figures.figure(figure, dissected, Anatomy.model_validate_json(file[0].read_bytes()))
     return answer(values, form, theme, job.spec["sparsifier"]["name"], f"job-{job.number}-{figure}.{form}")

@@ -5,6 +5,7 @@ import io
 import math
 import uuid
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,13 @@ def test_every_format_is_whole_and_the_same_each_time(made: dict[str, Figure]) -
         with Image.open(io.BytesIO(png)) as picture:
             picture.verify()
         assert [svg, pdf, png] == [drawing.draw(found, form, "light", "rgsm") for form in ("svg", "pdf", "png")]
+
+
+def test_threads_that_draw_at_once_get_the_same_bytes(made: dict[str, Figure]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda name: drawing.draw(made[name], "svg"), ["weights", "channel_norms"] * 4))
+    assert len(set(drawn)) == 2
+    assert drawn[0] == drawing.draw(made["weights"], "svg")
 
 
 def test_a_theme_has_its_own_ground_and_a_method_its_colour(made: dict[str, Figure]) -> None:
