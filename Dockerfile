@@ -21,6 +21,8 @@ USER 10001
 
 FROM base AS api
 COPY api api
+# the only folder that can be written to is /tmp
+ENV MPLCONFIGDIR=/tmp/matplotlib
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/readyz', timeout=4)"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.figures import FORMATS, Caption
 from store.tables import Artifact, Attempt, Epoch, Event, Job, Slot, Worker
 
 
@@ -196,6 +197,26 @@ class ArtifactOut(Wire):
         """The shape of a row."""
         same = ("name", "sha256", "bytes", "about", "created_at")
         return cls(**{field: getattr(artifact, field) for field in same})
+
+
+class FigureOut(Wire):
+    """A figure that a job has: where its files are, and its numbers in words."""
+
+    figure: str
+    title: str
+    words: str
+    formats: list[str]
+
+    @classmethod
+    def of(cls, caption: Caption) -> "FigureOut":
+        """The shape of a caption."""
+        return cls(figure=caption.figure, title=caption.title, words=caption.words, formats=list(FORMATS))
+
+
+class Figures(Wire):
+    """The figures that a job has: none before training has chosen its network."""
+
+    items: list[FigureOut]
 
 
 class Artifacts(Wire):

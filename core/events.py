@@ -92,6 +92,24 @@ class Selected(Fact):
     last: float
 
 
+class Dissected(Fact):
+    """The weights of all convolutions of the selected network, whole: how many, how many exactly zero, how many below 1e-3
+    in magnitude; the input channels, and the dead among them. The file holds histograms, norms, and one layer's weights."""
+
+    kind: Literal["dissected"] = "dissected"
+    weights: int
+    zeros: int
+    small: int
+    channels: int
+    dead: int
+    layer: str
+    layer_weights: int
+    layer_zeros: int
+    path: str
+    sha256: str
+    bytes: int
+
+
 class Compacted(Fact):
     """Dead channels were removed for real; the check compared logits of the masked and of the small network."""
 
@@ -197,6 +215,7 @@ Event = Annotated[
     | EpochEnded
     | CheckpointSaved
     | Selected
+    | Dissected
     | Compacted
     | Scored
     | Checked

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from core import audit, checkpoint
+from core.anatomy import dissect
 from core.blueprint import Blueprint
 from core.channels import layers
 from core.datasets.base import Splits
@@ -30,6 +31,7 @@ from core.events import (
     TRAINED,
     CheckpointSaved,
     Compacted,
+    Dissected,
     Event,
     Exported,
     Finished,
@@ -42,7 +44,7 @@ from core.events import (
 from core.exporters.base import Exporter
 from core.exporters.compact import Compact
 from core.exporters.safetensors import packed
-from core.files import sha256
+from core.files import sha256, write_whole
 from core.measure import all_weight_sparsity, channel_sparsity, latency, macs, size, weight_sparsity
 from core.models.base import parameters
 from core.plan import Clock, passes
@@ -112,6 +114,7 @@ class Run:
             self.net.load_state_dict(self.trained)
             self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
         self.net.eval()
+        yield from self._dissect()
         if self.spec.compact:
             yield from self._phase("compact", self._compact(self.spec.compact))
         yield from self._phase("evaluate", self._evaluate(self.net))
@@ -152,6 +155,27 @@ class Run:
         trainee = Trainee(self.net)
         yield from train(self.spec, trainee, self.splits, self.place.work / "checkpoints", self.stop, saved)
         self.net = trainee.net
+
+    def _dissect(self) -> Iterator[Event]:
+        """A file on the weights of the selected network, while its dead channels are still there."""
+        if not layers(self.net):
+            return
+        found, path = dissect(self.net), self.place.work / "anatomy.json"
+        write_whole(path, found.model_dump_json().encode())
+        whole, shown = found.weights, found.layer(found.picture.layer)
+        yield Dissected(
+            weights=whole.n,
+            zeros=whole.zeros,
+            small=whole.small,
+            channels=len(found.norms),
+            dead=found.norms.count(0),
+            layer=shown.name,
+            layer_weights=shown.weights.n,
+            layer_zeros=shown.weights.zeros,
+            path=str(path),
+            sha256=sha256(path),
+            bytes=path.stat().st_size,
+        )
 
     def _compact(self, compact: Compact) -> Iterator[Event]:
         """Cut out what is dead, with the weight of the network before and after."""

@@ -16,6 +16,7 @@ from core.events import (
     Checked,
     CheckpointSaved,
     Compacted,
+    Dissected,
     EpochEnded,
     Event,
     Exported,
@@ -56,7 +57,7 @@ class Recorder:
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""
         saved = event.checkpoint if isinstance(event, EpochEnded) else event
-        if isinstance(saved, CheckpointSaved | Exported):
+        if isinstance(saved, CheckpointSaved | Dissected | Exported):
             owner = self.job_id if isinstance(saved, CheckpointSaved) else None
             artifacts.put(Path(saved.path), saved.sha256, owner)
 
@@ -81,6 +82,10 @@ class Recorder:
                 self._summarise(session, phases={event.phase: {"state": "succeeded", "seconds": event.seconds}})
             case Selected():
                 self._summarise(session, last={"selected": body})
+            case Dissected():
+                self._summarise(session, last={"dissected": _line(body)})
+                about = {"kind": "weights"}
+                records.artifact(session, self.job_id, Path(event.path).name, event.sha256, event.bytes, about)
             case Compacted():
                 self._summarise(
                     session,

@@ -61,6 +61,8 @@ def words(kind: str, body: dict[str, Any]) -> Words | None:
             )
         case "selected":
             return "train", f"epoch {body['epoch']} chosen by {titles.metric(body['metric'])}"
+        case "dissected":
+            return "train", f"{body['zeros']:,} of {body['weights']:,} convolution weights are zero"
     return _result(kind, body)
 
 

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from api.dashboard import headline, jobpage, lines, listing, specfile
 from api.dependencies import Caller
+from api.figures import absent, captions
 from store import feed, jobs, records
 from store.tables import ENDED, Epoch, Job
 
-PARTS = ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "log", "files")
+PARTS = ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "weights", "log", "files")
 LOG_LINES = 500
 
 
@@ -123,6 +124,12 @@ class Sheet:
         newest = int(self.job.last.get("epoch") or 0)
         found = records.one_epoch(self.session, self.job.id, asked)
         return {"layered": found, "newest": newest, "asked_epoch": self.epoch}
+
+    def weights(self) -> dict[str, Any]:
+        """The figures of the selected network's weights, which their addresses draw."""
+        dissected = self.job.last.get("dissected")
+        drawn = {one.figure: one for one in captions(dissected)} if dissected else {}
+        return {"drawn": drawn, "absent": absent(self.job.last, self.job.state in ENDED)}
 
     def log(self) -> dict[str, Any]:
         """The newest events as lines."""

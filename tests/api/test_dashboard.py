@@ -40,6 +40,7 @@ def scored(label: str, accuracy: float, name: str | None, **more: Any) -> dict[s
     }  # fmt: skip
 
 
+CHOSEN = {"epoch": 2, "metric": "pgd5", "best": 0.5, "last": 0.5}
 RESULTS = [scored("clean", 0.8, None), scored("fgsm", 0.6, "fgsm"), scored("ifgsm20", 0.5, "ifgsm")]
 
 
@@ -182,6 +183,13 @@ def test_the_picture_of_channels_has_few_columns_and_the_newest_epoch() -> None:
     assert curves.drops(SPEC["train"]) == [4, 8]
 
 
+def test_the_line_of_the_anatomy_counts_zeros() -> None:
+    assert lines.words("dissected", {"zeros": 1500, "weights": 9000}) == (
+        "train",
+        "1,500 of 9,000 convolution weights are zero",
+    )
+
+
 def test_events_become_lines_and_a_failure_stands_out() -> None:
     told = {"state": "failed", "reason": "data", "message": ""}
     ended = Event(seq=2, kind="state_changed", created_at=NOW, body=told)
@@ -277,10 +285,32 @@ def test_each_part_of_the_page_comes_alone_and_every_state_can_be_shown(api: Any
     for state in ("paused", "failed", "cancelled", "succeeded", "queued"):
         with_results(job, state=state, reason="user", phases={"train": {"state": "running"}})
         assert f'<span class="st {state}">' in looked_at(api, f"/jobs/{job['id']}")
-    for part in ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "log", "files"):
+    for part in ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "weights", "log", "files"):
         assert "<html" not in looked_at(api, f"/jobs/{job['id']}/parts/{part}")
     assert "epoch <b>1</b>" in looked_at(api, f"/jobs/{job['id']}/parts/layers?epoch=1")
     assert api.get(f"/jobs/{job['id']}/parts/nothing").status_code == 404
+
+
+def test_the_weights_are_pictures_with_words_for_each_theme_and_files_in_four_formats(api: Any) -> None:
+    job = submitted(api)
+    assert "when training has chosen its network" in looked_at(api, f"/jobs/{job['id']}/parts/weights")
+    numbers = {"weights": 1000, "zeros": 250, "small": 300, "channels": 7, "dead": 2}
+    of_layer = {"layer": "conv2", "layer_weights": 100, "layer_zeros": 10}
+    with_results(job, last={"epoch": 2, "epochs": 12, "dissected": numbers | of_layer})
+    text = looked_at(api, f"/jobs/{job['id']}")
+    assert 'href="#weights"' in text
+    shown = re.findall(
+        r'<img class="drawn in-(\w+)" src="[^"]*/figures/(\w+).svg\?theme=(\w+)"[^>]*alt="([^"]+)"', text
+    )
+    assert [theme for _, _, theme, _ in shown] == ["light", "dark"] * 4
+    assert all(one == theme for one, _, theme, _ in shown)
+    assert (
+        "weights",
+        "Weights of all convolutions: n 1,000 · 30.0 % below 0.001 in magnitude · 25.0 % exactly zero",
+    ) in {(name, alt) for _, name, _, alt in shown}
+    assert len(re.findall(r'href="[^"]*/figures/\w+\.(csv|svg|pdf|png)" download', text)) == 16
+    with_results(job, state="succeeded", last={"epoch": 2, "epochs": 12, "selected": {**CHOSEN}})
+    assert "ran before Sparring kept its network" in looked_at(api, f"/jobs/{job['id']}/parts/weights")
 
 
 def test_the_jobs_page_is_paged_and_filtered_by_the_server(api: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from core.anatomy import Anatomy
 from core.blueprint import Blueprint
 from core.errors import OutOfMemory
 from core.events import (
@@ -14,6 +15,7 @@ from core.events import (
     Checked,
     CheckpointSaved,
     Compacted,
+    Dissected,
     EpochEnded,
     Event,
     Exported,
@@ -100,6 +102,18 @@ def test_dead_channels_are_removed_for_real_and_the_logits_stay(finished: list[E
     assert small.predictions_changed == 0
 
 
+def test_the_weights_are_pictured_before_the_dead_channels_go(finished: list[Event]) -> None:
+    (whole,), (small,) = of(finished, Dissected), of(finished, Compacted)
+    assert finished.index(whole) < finished.index(small)
+    assert whole.channels == small.channels_before
+    assert whole.dead / whole.channels == pytest.approx(small.channel_sparsity)
+    assert whole.zeros / whole.weights == pytest.approx(small.weight_sparsity)
+    kept = Anatomy.model_validate_json(Path(whole.path).read_bytes())
+    assert (kept.weights.n, kept.weights.zeros, kept.norms.count(0)) == (whole.weights, whole.zeros, whole.dead)
+    assert (kept.picture.layer, kept.layer(whole.layer).weights.n) == (whole.layer, whole.layer_weights)
+    assert whole.layer == "members.0.blocks.2.conv2"
+
+
 def test_the_exported_file_is_the_compact_network(finished: list[Event]) -> None:
     (exported,), (small,) = of(finished, Exported), of(finished, Compacted)
     net = Safetensors().read(Path(exported.path))
@@ -145,6 +159,7 @@ def test_an_evaluation_goes_on_after_the_last_finished_attack(tmp_path: Path) ->
     assert saved.phase == "evaluate"
     second = list(run(spec, Place(tmp_path / "b", tmp_path), Resume(Path(saved.path), saved.sha256)))
     assert [score.label for score in of(second, Scored)] == ["ifgsm3", "nattack4"]
+    assert [one.sha256 for one in of(second, Dissected)] == [one.sha256 for one in of(first, Dissected)]
     assert not of(second, EpochEnded)
     whole = {score.label: score.survived for score in of(list(run(spec, Place(tmp_path / "c", tmp_path))), Scored)}
     parts = {score.label: score.survived for score in of(first, Scored) + of(second, Scored)}

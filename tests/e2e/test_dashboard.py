@@ -101,6 +101,13 @@ def test_the_finished_page_shows_layers_checks_files_and_the_specification(servi
         "const s = document.getElementById('at-epoch'); s.value = 2; s.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     visit.until("document.querySelector('#layers .sub').textContent.includes('epoch 2')")
+    page.click("#t-weights")
+    page.wait_for_selector('[data-figure="channel_norms"] img:visible')
+    drawn = "[...document.querySelectorAll('.drawn')].filter((one) => one.offsetParent && one.naturalWidth > 400)"
+    visit.until(f"{drawn}.length === 4")
+    with page.expect_download() as download:
+        page.click('[data-figure="weights"] a[href$=".pdf"]')
+    assert download.value.path().read_bytes().startswith(b"%PDF")
     page.click("#t-audit")
     assert page.locator("[data-check]").count() >= 4
     page.click("#t-artifacts")

@@ -16,6 +16,7 @@ from core.events import (
     Audited,
     Checked,
     CheckpointSaved,
+    Dissected,
     EpochEnded,
     Exported,
     LayerChannels,
@@ -207,6 +208,21 @@ def test_scores_checks_phases_and_files_become_rows(
     assert (file.name, file.bytes) == ("0-int8.int8.safetensors", 5)
     assert file.about == {"kind": "export", "exporter": "int8", "bytes_fp32": 20, "logits_difference": 0.5}
     assert "survived" not in feed.read(database, claimed.job_id)[3].body
+
+
+def test_the_anatomy_is_kept_as_a_file_and_its_numbers_for_lists(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
+) -> None:
+    path = tmp_path / "anatomy.json"
+    path.write_bytes(b"{}")
+    numbers = {"weights": 9, "zeros": 3, "small": 4, "channels": 2, "dead": 1, "layer_weights": 9, "layer_zeros": 3}
+    recording.record(Dissected(**numbers, layer="conv1", path=str(path), sha256=sha256(path), bytes=2))
+    database.expire_all()
+    last = jobs.find(database, claimed.job_id).last["dissected"]
+    assert {key: last[key] for key in numbers} == numbers
+    assert "path" not in last
+    kept, about = records.file(database, claimed.job_id, "anatomy.json")
+    assert (kept.read_bytes(), about.about, path.exists()) == (b"{}", {"kind": "weights"}, False)
 
 
 def test_a_fenced_attempt_is_told_and_writes_nothing(database: Session, recording: Recorder, claimed: Claim) -> None:

@@ -209,7 +209,7 @@ async function refresh() {
 }
 
 // ---------------------------------------------------------------- the event stream
-const KINDS = ["state_changed", "phase_started", "phase_ended", "epoch_ended", "checkpoint_saved", "selected", "compacted", "scored", "checked", "audited", "exported", "noticed", "finished"];
+const KINDS = ["state_changed", "phase_started", "phase_ended", "epoch_ended", "checkpoint_saved", "selected", "dissected", "compacted", "scored", "checked", "audited", "exported", "noticed", "finished"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 let stream = null, seq = Number(job.dataset.seq), lostAt = null, retry = 0;
 
