@@ -13,7 +13,7 @@ install: $(VENV)/.installed  ## make .venv with the pinned dependencies
 
 $(VENV)/.installed: requirements/torch.txt requirements/dev.txt requirements/torchattacks.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sparring needs Python 3.11 or newer; this is " + sys.version.split()[0])'
-	@echo "Making $(VENV) (torch and about 90 packages; a few minutes the first time) ..."
+	@echo "Making $(VENV) (torch and about 100 packages; a few minutes the first time) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements/torch.txt
 	@$(PIP) --require-hashes -r requirements/dev.txt

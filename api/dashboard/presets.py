@@ -13,8 +13,8 @@ from api.dashboard.shell import shell
 from api.dashboard.templating import render
 from api.dependencies import Database, writer
 from api.errors import Refused, not_found
+from api.preset_schemas import RunRows
 from api.routes.presets import queue_rows, table_named
-from api.schemas import RunRows
 from store import queue
 
 router = APIRouter(prefix="/presets")

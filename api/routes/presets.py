@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from api import scorecards, shelf
 from api.dependencies import Database, Known, Writer
 from api.errors import Refused, not_found
+from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
 from api.routes.jobs import IdempotencyKey, shown, with_gpus
-from api.schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
 from core import presets
 from core.scorecard import Cell
 from store import jobs, queue, requests
