@@ -204,3 +204,28 @@ def test_the_cut_always_has_an_epoch_to_follow_it(then: str) -> None:
         assert [stage.epochs for stage in found] == expected
         assert found[-1].name == then
     assert [stage.lr for stage in found] == pytest.approx([0.1, 0.001])
+
+
+@pytest.mark.parametrize("stage", [TUNE, SCRATCH])
+def test_what_is_cut_stays_cut_also_where_the_activation_of_nothing_is_something(stage: Stage) -> None:
+    """sigmoid(0) = 1/2, so a gradient does reach what the consumer reads of a dead channel; the mask holds it."""
+
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 6, 3), nn.Sigmoid(), nn.Conv2d(6, 4, 3))
+
+    method, ties = L1Filter(share=0.5), (Tie("2", producer="0"),)
+    net = method.advance(network(), stage, ties, network)
+    gone = net[0].weight.detach().flatten(1).eq(0).all(1)
+    optimizer = method.optimizer(net, Optimizer(), 3, stage)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = net(torch.ones(2, 1, 8, 8)).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert int(gone.sum()) == 3
+    assert not net[2].weight[:, gone].any()
+    assert net[2].weight[:, ~gone].all()
