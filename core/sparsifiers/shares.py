@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from core.errors import InvalidSpec, Problem
 
@@ -36,7 +36,7 @@ def _share_or_list(value: Any) -> float | tuple[float, ...]:
 _ONE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 PerLayer = Annotated[
     float | tuple[float, ...],
-    PlainValidator(_share_or_list),
+    BeforeValidator(_share_or_list),
     WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}),
 ]
 """A share of each layer's groups: one number for all layers, or a list with one for each, in order."""
