@@ -132,6 +132,17 @@ def _kept(parameter: Tensor, index: Tensor, axis: int) -> nn.Parameter:
     return nn.Parameter(kept.contiguous(memory_format=layout))
 
 
+@torch.no_grad()
+def kill(net: nn.Module, tie: Tie, dead: Tensor) -> None:
+    """Make zero, in place, all that `remove` cuts with the channels `dead`, (channels,) booleans: what their consumer reads
+    of them, their scale and shift in the norm, the producer's filters with their biases."""
+    reads = net.get_submodule(tie.consumer).get_parameter("weight")
+    (reads if reads.ndim == 4 else reads.view(len(reads), -1, tie.area))[:, dead] = 0
+    for name in filter(None, (tie.norm, tie.producer)):
+        for p in net.get_submodule(name).parameters():
+            p[dead] = 0
+
+
 def layers(net: nn.Module) -> list[LayerChannels]:
     """The input channels of every convolution, in order: how many are alive, of how many."""
     found = []
@@ -145,3 +156,8 @@ def layers(net: nn.Module) -> list[LayerChannels]:
 def convolutions(net: nn.Module) -> list[nn.Parameter]:
     """The weights of all convolutions, first layer and 1x1 shortcuts included: what the thesis's methods make sparse."""
     return [module.get_parameter("weight") for module in net.modules() if isinstance(module, nn.Conv2d)]
+
+
+def weights(net: nn.Module) -> list[nn.Parameter]:
+    """The weights of all convolutions and linear layers, in order."""
+    return [module.get_parameter("weight") for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

@@ -1,7 +1,7 @@
 """What a plug-in is, how a family finds its members, and the union that a specification validates with.
 
-A family is a package (`core.attacks`); a member is the one `Plugin` class of one of its modules, and its name is the
-module's. Nothing is registered: a new file is a new member.
+A family is a package (`core.attacks`); a member is the one named `Plugin` class of one of its modules, and its name is the
+module's. Nothing is registered: a new file is a new member. A module without a named plug-in holds what members share.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Annotated, Any, Union, cast
+from typing import Annotated, Any, Union
 
 from pydantic import (
     BaseModel,
@@ -50,20 +50,24 @@ class Plugin(Settings):
 
 @cache
 def members(package: str) -> "dict[str, type[Plugin]]":
-    """The members of a family by name. A module that holds no plug-in of its own name is a mistake and says so."""
-    found = {}
+    """The members of a family by name. A module whose plug-in has another name than its file is a mistake and says so."""
+    found: dict[str, type[Plugin]] = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        if module.name != "base" and not module.ispkg:
-            found[module.name] = _member(importlib.import_module(f"{package}.{module.name}"), module.name)
+        if not module.ispkg:
+            named = _named(importlib.import_module(f"{package}.{module.name}"))
+            if named and module.name not in named:
+                raise LookupError(
+                    f"{package}.{module.name} holds no plug-in named {module.name!r}: a member is named after its file"
+                )
+            found |= {name: member for name, member in named.items() if name == module.name}
     return found
 
 
-def _member(module: Any, stem: str) -> type[Plugin]:
-    for value in vars(module).values():
-        own = isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
-        if own and value.model_fields["name"].default == stem:
-            return cast("type[Plugin]", value)
-    raise LookupError(f"{module.__name__} holds no plug-in named {stem!r}: a member is named after its file")
+def _named(module: Any) -> dict[str, type[Plugin]]:
+    """The plug-ins that a module defines, by name; a base, whose name is left open, is none."""
+    own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    plugins = [v for v in own if issubclass(v, Plugin)]
+    return {p.model_fields["name"].default: p for p in plugins if not p.model_fields["name"].is_required()}
 
 
 @dataclass(frozen=True)

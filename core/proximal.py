@@ -61,6 +61,15 @@ def group_hard(w: Tensor, lam: float, axes: Axes) -> Tensor:
     return w * (group_norms(w, axes) > math.sqrt(2 * lam))
 
 
+def group_transformed_l1(w: Tensor, lam: float, a: float, axes: Axes) -> Tensor:
+    """argmin_u lam sum_g (a + 1)||u_g|| / (a + ||u_g||) + (1/2)||u - w||^2: `transformed_l1` of every group's norm.
+
+    The penalty does not turn with u_g, so the minimiser lies on the ray of w_g, and only its length is to be found.
+    """
+    norms = group_norms(w, axes)
+    return w * torch.where(norms > 0, transformed_l1(norms, lam, a) / norms, 0.0)
+
+
 def keep_largest(w: Tensor, sparsity: float, axes: Axes = ELEMENTS) -> Tensor:
     """argmin_u ||u - w||^2 over the u in which round(sparsity * groups) groups are zero: keep the groups of largest norm.
 

@@ -7,12 +7,17 @@ and every inherited setting out, so that the stored specification needs no code 
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
+import torch
 from pydantic import AfterValidator, Field, ValidationError
+from torch import nn
 
 from core.attacks.base import Attack
 from core.datasets.base import Dataset
+from core.device import kept_rng
 from core.errors import InvalidSpec, Problem
 from core.exporters.base import Exporter
 from core.exporters.compact import Compact
@@ -245,6 +250,7 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
         )
     yield from _repeated_labels(spec, at)
     yield from _wrong_shape(spec, at)
+    yield from _unfit(spec, at)
 
 
 def _repeated_labels(spec: JobSpec, at: str) -> Iterator[Problem]:
@@ -269,3 +275,16 @@ def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:
             spec.model.name,
             "images of " + " or ".join("x".join(map(str, shape)) for shape in wanted),
         )
+
+
+def _unfit(spec: JobSpec, at: str) -> Iterator[Problem]:
+    """What the sparsifier has against the network."""
+    try:
+        spec.sparsifier.fits(partial(_shape, spec), spec.model.ties())
+    except InvalidSpec as error:
+        yield from (replace(problem, pointer=at + problem.pointer) for problem in error.problems)
+
+
+def _shape(spec: JobSpec) -> nn.Module:
+    with kept_rng(), torch.device("meta"):
+        return spec.model.build(spec.dataset.num_classes, spec.dataset.shape[0])

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,11 +86,12 @@ def train(
     steps, end = len(splits.train) // spec.train.batch_size, 0
     for stage in spec.sparsifier.stages(spec.train.epochs, spec.train.lr):
         start, end = end, end + stage.epochs
-        trainee.net = spec.sparsifier.advance(trainee.net, stage)
+        trainee.net = spec.sparsifier.advance(trainee.net, stage, spec.model.ties(), partial(_fresh, spec))
         if resume and (resume["epoch"], resume["batch"]) > (end, 0):
             continue  # a checkpoint at a stage's very end belongs to that stage, which has yet to be finalised
         optimizer = spec.sparsifier.optimizer(trainee.net, spec.train, steps, stage)
-        meter, trainee.best = Meter(steps), -1.0
+        meter = Meter(steps)
+        trainee.best, trainee.best_epoch, trainee.weights = -1.0, 0, {}  # what an earlier stage made is no candidate
         if resume:
             trainee.restore(resume, optimizer)
             meter.rows = {name: row.to(splits.train.y.device) for name, row in resume["meter"].items()}
@@ -102,6 +104,12 @@ def train(
         trainee.net.load_state_dict(trainee.weights)
     metric = spec.train.select.metric if spec.train.select else "last"
     yield Selected(epoch=trainee.best_epoch or trainee.epoch, metric=metric, best=trainee.best, last=trainee.last)
+
+
+def _fresh(spec: JobSpec) -> nn.Module:
+    """The untrained network once more, with weights of another seed."""
+    net = spec.model.create(spec.dataset.num_classes, spec.dataset.shape[0], seed_of(spec.seed, "fresh"))
+    return spec.sparsifier.prepare(net)
 
 
 def _epoch(

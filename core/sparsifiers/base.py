@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from core.channels import Tie
 from core.family import Plugin
 from core.optimizers import Optimizer
 
@@ -113,7 +114,7 @@ def _laid_out(value: Any, p: nn.Parameter) -> Any:
 
 
 class Sparsifier(Plugin):
-    """A method of sparse training. Members give `optimizer`, and `penalty`, `stages` or `prepare` where they need them."""
+    """A method of sparse training. Members give `optimizer`; `penalty`, `stages`, `advance`, `prepare`, `fits` if needed."""
 
     @abstractmethod
     def optimizer(self, net: nn.Module, base: Optimizer, steps_per_epoch: int, stage: Stage) -> SparseOptimizer:
@@ -128,6 +129,12 @@ class Sparsifier(Plugin):
     def without_strength(self) -> "Sparsifier":
         """These settings at strength zero, where the method must equal the wrapped optimiser bit for bit."""
 
+    def fits(self, shape: Callable[[], nn.Module], ties: tuple[Tie, ...]) -> None:
+        """Raise `InvalidSpec`, with pointers from /sparsifier on, where this method cannot make such a network sparse.
+
+        Asked before anything is computed: `shape()` makes the network without values. `ties`: who shares a channel index.
+        """
+
     def stages(self, epochs: int, lr: float) -> list[Stage]:
         """The parts of a training of `epochs` epochs at base rate `lr`; one, unless the method says otherwise."""
         return [Stage("train", epochs, lr)]
@@ -136,8 +143,12 @@ class Sparsifier(Plugin):
         """The network to train: itself, or with layers wrapped."""
         return net
 
-    def advance(self, net: nn.Module, stage: Stage) -> nn.Module:
-        """The network to train in `stage`, given the finalised one of the stage before."""
+    def advance(self, net: nn.Module, stage: Stage, ties: tuple[Tie, ...], fresh: Callable[[], nn.Module]) -> nn.Module:
+        """The network to train in `stage`, given the finalised one of the stage before.
+
+        `ties`: who shares a channel index. `fresh()`: the same network with other random weights, always the same ones.
+        After a restart it is called for the stages gone by too, with whatever weights; those of the checkpoint come after.
+        """
         return net
 
     def penalty(self, net: nn.Module) -> Tensor | float:

@@ -77,6 +77,16 @@ def test_a_module_without_its_plug_in_is_a_mistake(tmp_path, monkeypatch) -> Non
         members("toys")
 
 
+def test_a_module_without_a_named_plug_in_holds_what_members_share(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "sports"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "rules.py").write_text("from core.family import Plugin\nclass Rules(Plugin):\n    players: int = 2\n")
+    (package / "go.py").write_text("from sports.rules import Rules\nclass Go(Rules):\n    name: str = 'go'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(members("sports")) == ["go"]
+
+
 def test_a_new_file_is_a_new_member(tmp_path, monkeypatch) -> None:
     package = tmp_path / "games"
     package.mkdir()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from contracts.conftest import of
 from core import checkpoint
+from core.channels import Tie
 from core.family import members
 from core.optimizers import Optimizer
 from core.sparsifiers.base import Sparsifier, Stage
@@ -23,6 +24,12 @@ VARIANTS = [
     {"name": "admm", "structure": "channel", "rho_growth": 1.3, "update_every": 2},
     {"name": "admm", "structure": "filter", "shares": [0, 1, 0]},
     {"name": "admm", "structure": "column"},
+    {"name": "admm", "layers": "all", "sparsity": [0.5, 0.6, 0.7]},
+    {"name": "admm", "mode": "thesis", "sparsity": 0.8},
+    {"name": "admm", "mode": "thesis", "structure": "channel", "rho": 0.1},
+    {"name": "rgsm", "prox": "group_transformed_l1", "size_weight": "sqrt", "a": 2.0},
+    {"name": "slimming", "then": "scratch", "s": 0.01},
+    {"name": "l1_filter", "then": "scratch", "share": [0.25, 0.5]},
 ]
 EVERY = SPARSIFIERS + [
     pytest.param(
@@ -31,6 +38,7 @@ EVERY = SPARSIFIERS + [
     for variant in VARIANTS
 ]
 STEPS_PER_EPOCH, EPOCHS = 4, 8
+TIES = (Tie("3", producer="0", norm="1"), Tie("6", producer="3", area=16))
 
 
 def network() -> nn.Module:
@@ -134,15 +142,11 @@ def test_finalising_bakes_exact_zeros(sparsifier: Sparsifier) -> None:
         return  # the dense baseline has no zeros to bake
     strong = type(sparsifier).model_validate(sparsifier.model_dump() | sparsifier.strong())
     net = network()
-    stage = strong.stages(EPOCHS, 0.1)[-1]
-    if stage.name == "finetune":
-        previous = strong.stages(EPOCHS, 0.1)[-2]
-        first = strong.optimizer(net, Optimizer(), STEPS_PER_EPOCH, previous)
-        train(net, first, 0, 8, strong)
-        first.finalize()
-    optimizer = strong.optimizer(net, Optimizer(), STEPS_PER_EPOCH, stage)
-    train(net, optimizer, 0, 9, strong)
-    optimizer.finalize()
+    for stage in stages(strong):
+        net = strong.advance(net, stage, TIES, network)
+        optimizer = strong.optimizer(net, Optimizer(), STEPS_PER_EPOCH, stage)
+        train(net, optimizer, 0, 9, strong)
+        optimizer.finalize()
     zeros = sum(int((w == 0).sum()) for w in (net[0].weight, net[3].weight))
     assert zeros > 0
 

@@ -72,8 +72,16 @@ def test_the_transformed_l1_closed_form_is_exact_to_1e_6(w: float) -> None:
     [
         (proximal.group_soft, lambda norm, lam: lam * norm),
         (proximal.group_hard, lambda norm, lam: lam * (norm > 0)),
+        (
+            lambda w, lam, axes: proximal.group_transformed_l1(w, lam, 1.0, axes),
+            lambda norm, lam: lam * 2 * norm / (1 + norm),
+        ),
+        (
+            lambda w, lam, axes: proximal.group_transformed_l1(w, lam, 3.0, axes),
+            lambda norm, lam: lam * 4 * norm / (3 + norm),
+        ),
     ],
-    ids=["group_lasso", "group_l0"],
+    ids=["group_lasso", "group_l0", "group_transformed_l1", "group_transformed_l1_a3"],
 )
 def test_a_group_operator_reaches_the_brute_force_minimum(operator, penalty, lam: float) -> None:
     """The minimiser of a rotation-invariant penalty lies on the ray of w: brute force along it."""
@@ -86,6 +94,13 @@ def test_a_group_operator_reaches_the_brute_force_minimum(operator, penalty, lam
         assert abs(float(found[:, c].norm()) - expected) <= 1e-6
         if found[:, c].norm():
             torch.testing.assert_close(found[:, c] / found[:, c].norm(), w[:, c] / norm)
+
+
+def test_the_transformed_l1_of_groups_lets_zero_groups_and_zero_weights_of_the_penalty_be() -> None:
+    w = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(4))
+    w[:, 1] = 0
+    assert torch.equal(proximal.group_transformed_l1(w, 0.0, 1.0, proximal.INPUT_CHANNELS), w)
+    assert not proximal.group_transformed_l1(w, 0.3, 1.0, proximal.INPUT_CHANNELS)[:, 1].any()
 
 
 @pytest.mark.parametrize("axes", [proximal.ELEMENTS, proximal.FILTERS, proximal.INPUT_CHANNELS, proximal.COLUMNS])

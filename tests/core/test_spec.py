@@ -133,3 +133,11 @@ def test_what_is_stored_can_be_read_back(eps: Any, steps: int) -> None:
     }
     spec = parse(document)
     assert JobSpec.model_validate(spec.json_dict()) == spec == parse(spec.json_dict())
+
+
+@pytest.mark.parametrize("share", [0.25, 0, [0.5, 0, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]])
+def test_a_share_for_all_layers_and_one_for_each_are_kept_as_they_were_given(share: Any) -> None:
+    spec = parse({**LEAST, "sparsifier": {"name": "l1_filter", "share": share}})
+    assert spec.json_dict()["sparsifier"]["share"] == share
+    assert parse(spec.json_dict()) == spec
+    assert parse(spec.json_dict()).digest == spec.digest

@@ -36,7 +36,14 @@ METHODS = {
     "rvsm": {"name": "rvsm", "lam": 1e-4},
     "rgsm": {"name": "rgsm", "lambda1": 0.9, "lambda2": 1e-4, "pull": "inside_momentum"},
     "admm": {"name": "admm", "structure": "channel", "sparsity": 0.3},
+    "thesis": {"name": "admm", "mode": "thesis", "structure": "channel", "sparsity": 0.3},
+    "slimming": {"name": "slimming", "s": 1e-2, "share": 0.6},
+    "scratch": {"name": "slimming", "then": "scratch", "share": 0.6},
+    "l1_filter": {"name": "l1_filter", "share": 0.5, "shares": [0.5, 0.5], "lrs": [1.0, 0.1]},
 }
+STAGES = {"admm": "admm", "slimming": "finetune", "scratch": "scratch"}
+STOPPED = [(method, batches) for method in ("rvsm", "rgsm", "admm") for batches in (2, 4, 11)]
+STOPPED += [("thesis", 2), ("slimming", 11), ("scratch", 11), ("l1_filter", 11)]
 SPEED = {"images_per_second"}
 
 
@@ -80,8 +87,7 @@ def equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("batches", [2, 4, 11])
+@pytest.mark.parametrize(("method", "batches"), STOPPED)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(method: str, batches: int, tmp_path: Path) -> None:
     """Stopped in the middle of an epoch, at its end, and in a later stage: weights, optimiser state and metrics agree."""
     spec = spec_of(sparsifier=METHODS[method])
@@ -95,6 +101,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(method: str, batc
     assert equal(last_state(second), last_state(whole))
     assert [e for e in second if isinstance(e, Selected)] == [e for e in whole if isinstance(e, Selected)]
     assert second[-1] == whole[-1]
+
+
+@pytest.mark.parametrize("method", STAGES)
+def test_a_run_that_died_between_two_stages_finalises_the_first_and_goes_on(method: str, tmp_path: Path) -> None:
+    spec = spec_of(sparsifier=METHODS[method])
+    whole = list(run(spec, place(tmp_path / "whole")))
+    first = []
+    for event in run(spec, place(tmp_path / "first")):
+        first.append(event)
+        if isinstance(event, EpochEnded) and event.epoch == 2:
+            break
+    assert [event.stage for event in whole if isinstance(event, EpochEnded)][1:3] == ["train", STAGES[method]]
+    saved = first[-1].checkpoint
+    second = list(run(spec, place(tmp_path / "second"), Resume(Path(saved.path), saved.sha256)))
+    assert epochs(first) + epochs(second) == epochs(whole)
+    assert equal(last_state(second), last_state(whole))
 
 
 def test_several_interruptions_change_nothing_either(tmp_path: Path) -> None:
@@ -130,6 +152,36 @@ def test_networks_that_are_not_sparse_enough_are_not_chosen(tmp_path: Path) -> N
     (selected,) = [event for event in events if isinstance(event, Selected)]
     assert selected.best == -1
     assert selected.epoch == 2, "with no candidate the last network is taken"
+
+
+def test_only_the_last_stage_has_candidates(tmp_path: Path) -> None:
+    """A network pruned hard and trained anew at no rate to speak of is worse than the dense one before; still it is chosen."""
+    sparsifier = {"name": "slimming", "then": "scratch", "share": 0.5, "shares": [0.75, 0.25], "lrs": [1.0, 1e-6]}
+    train = {"select": {"metric": "clean"}, "lr": 0.1, "epochs": 8}
+    events = list(run(spec_of(sparsifier=sparsifier, train=train, objective="natural"), place(tmp_path)))
+    rows = [event for event in events if isinstance(event, EpochEnded)]
+    (selected,) = [event for event in events if isinstance(event, Selected)]
+    assert max(row.values["validation_clean"] for row in rows[:6]) > selected.best
+    assert selected.best == max(row.values["validation_clean"] for row in rows[6:])
+    assert selected.epoch > 6
+    assert rows[0].values["channel_sparsity"] == 0 < rows[-1].values["channel_sparsity"]
+
+
+def test_where_the_last_stage_has_no_candidate_its_last_network_is_taken(tmp_path: Path, monkeypatch) -> None:
+    from core import train
+
+    judged = iter([True, True, False, False])
+    monkeypatch.setattr(train, "sparse_enough", lambda net, least: next(judged))
+    events = list(run(spec_of(sparsifier=METHODS["slimming"]), place(tmp_path)))
+    (selected,) = [event for event in events if isinstance(event, Selected)]
+    assert (selected.epoch, selected.best) == (4, -1)
+    after = next(e for e in events if isinstance(e, CheckpointSaved) and e.phase == "compact")
+    assert channels(checkpoint.load(Path(after.path), after.sha256)["net"]), "the network is the pruned one"
+
+
+def channels(state: dict[str, torch.Tensor]) -> int:
+    """Dead input channels of the convolutions of a state dict."""
+    return sum(int((w.flatten(2) == 0).all(2).all(0).sum()) for w in state.values() if w.ndim == 4)
 
 
 def test_a_schedule_is_followed(tmp_path: Path) -> None:
