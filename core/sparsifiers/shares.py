@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from core.errors import InvalidSpec, Problem
+from core.family import AS_TUPLE
 
-AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 
