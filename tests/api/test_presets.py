@@ -25,7 +25,15 @@ def nothing_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def finish(job_id: str, clean: float, sparsity: float, validation: float = 0.9) -> None:
     """As if the job had run."""
-    scored = {"protocol": "paper", "label": "clean", "attack": {}, "accuracy": clean, "images": 10_000, "survived": ""}
+    scored = {
+        "protocol": "paper",
+        "network": "trained",
+        "label": "clean",
+        "attack": {},
+        "accuracy": clean,
+        "images": 10_000,
+        "survived": "",
+    }
     with transaction() as session:
         job = session.get(Job, uuid.UUID(job_id))
         assert job
