@@ -27,7 +27,7 @@ def sparsity(asked: Sequence[Job]) -> Figure:
         points.setdefault(_place(job)[:2], []).append(job)
     rows = [(*place, *_mean(found)) for place, found in points.items()]
     seeds = sorted({len(found) for found in points.values()})
-    method = titles.method(jobs[0].spec["sparsifier"]["name"])
+    method = titles.method(jobs[0].spec["sparsifier"])
     words = f"{method} · mean ± std over n seeds, n {'–'.join(map(str, {seeds[0]: 0, seeds[-1]: 0}))}"
     caption = Caption("sparsity", "Channel sparsity against lambda1", words)
     facts = {"jobs": [str(job.id) for job in jobs], "sparsifier": jobs[0].spec["sparsifier"]["name"]}

@@ -117,7 +117,7 @@ class Cell:
 
 
 def scorecard(name: str, preset: Preset, outcomes: Sequence[Outcome]) -> list[Cell]:
-    """Every cell of the table, row by row: those with a reported number, and ours where there is none."""
+    """Every cell of the table, row by row: where numbers were reported those cells, and whatever else we have measured."""
     return [cell for row in preset.rows for cell in _row(name, preset, row, outcomes)]
 
 
@@ -131,7 +131,7 @@ def _row(name: str, preset: Preset, row: Row, outcomes: Sequence[Outcome]) -> li
     cells = []
     for key, column in preset.columns.items():
         ours = [one.values[column.metric] for one in good if column.metric in one.values]
-        if key not in row.reported and not ours:
+        if row.reported and key not in row.reported and not ours:
             continue
         found, reported = (summary(ours) if ours else None), row.reported.get(key)
         cells.append(

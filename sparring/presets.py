@@ -116,7 +116,7 @@ def _verdict(cell: dict[str, Any]) -> str:
 
 def _remarks(found: dict[str, Any]) -> list[str]:
     """What stands below the table: why cells do not compare, runs that collapsed, the table's own remarks."""
-    why = [f"{cell['title']}: {cell['why']}" for cell in found["cells"] if cell["why"]]
+    why = [f"{cell['title' if cell['ranked'] else 'setting']}: {cell['why']}" for cell in found["cells"] if cell["why"]]
     collapsed = [
         f"{cell['row']}: {cell['collapsed']} of {len(cell['jobs'])} runs collapsed and are not averaged."
         for cell in found["cells"]

@@ -135,8 +135,7 @@ def overfit(job: Job) -> float | None:
 def about(job: Job) -> str:
     """A sentence on what the job does."""
     spec = job.spec
-    method = spec["sparsifier"]["name"]
-    sparse = "dense" if method == "dense" else titles.method(method)
+    sparse = titles.method(spec["sparsifier"])
     trained = "trained on clean images" if spec["objective"]["name"] == "natural" else "trained against"
     threat = "" if spec["objective"]["name"] == "natural" else f" {titles.threat(spec['threat'])}"
     return f"{titles.network(spec['model'])} on {spec['dataset']['name']}, {sparse}, {trained}{threat}"

@@ -53,7 +53,7 @@ class Line:
     @property
     def about(self) -> str:
         """Method and network."""
-        return f"{titles.method(self.method)} · {titles.network(self.job.spec['model'])}"
+        return f"{titles.method(self.job.spec['sparsifier'])} · {titles.network(self.job.spec['model'])}"
 
     @property
     def method(self) -> str:

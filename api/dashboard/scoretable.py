@@ -64,7 +64,7 @@ def heads(preset: Preset, cells: Sequence[Cell]) -> list[Head]:
     found = []
     for key, column in preset.columns.items():
         some = [cell for cell in cells if cell.metric == key]
-        if some:
+        if any(cell.ours is not None or cell.reported is not None for cell in some):
             found.append(_head(key, column, some))
     return found
 

@@ -60,6 +60,10 @@ def test_numbers_are_written_for_people() -> None:
     assert spans == "0.0 s | 41 s | 12 min | 8 h 05 min | 3 d 11 h"
     ages = " | ".join(figures.age(NOW - timedelta(seconds=seconds), NOW) for seconds in (5, 300, 7300, 200_000))
     assert ages == "now | 5 min | 2 h | 2 d"
+    assert (titles.method({"name": "admm", "mode": "thesis"}), titles.method({"name": "rgsm"})) == (
+        "ADMM as published",
+        "RGSM",
+    )
     assert (titles.threat(SPEC["threat"]), titles.radius(0.1)) == ("ℓ∞ 8/255", "0.1")
     assert titles.schedule(SPEC["train"]) == "12 epochs · ÷10 at 4, 8"
 
