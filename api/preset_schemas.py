@@ -53,7 +53,9 @@ class RunRows(Wire):
     model_config = ConfigDict(extra="forbid")
 
     rows: Annotated[list[Printable], Field(max_length=100)] | None = None
-    """All rows if left out."""
+    """Rows by id, or by their place in the table, from 1; all rows if left out."""
+    configurations: Annotated[list[Printable], Field(max_length=100)] | None = None
+    """Only these ways to run them; all if left out."""
     replicates: Annotated[int, Field(ge=1, le=20)] = 1
     """Seeds of each: 1, 2, ..."""
 
@@ -81,8 +83,10 @@ class CellOut(Wire):
     """Ours minus theirs, in percentage points."""
     eps: float | None
     comparable: str
-    selected_on: str
+    selected_on: str | None
     why: str | None
+    judged: bool
+    """Whether it gets a verdict once it is run."""
     verdict: str | None
     """beaten, met, undecided or missed; null where nothing was run or nothing compares."""
     row_verdict: str | None

@@ -1,16 +1,20 @@
 """Published tables beside the jobs of this service, and the runs that were shipped with it."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api import shelf
+from core.errors import Reason
 from core.presets import Planned
 from core.scorecard import Cell, Outcome, outcome, scorecard
 from store import jobs, records
 from store.tables import Job
+
+LOCK = 0x5BA_221C7
 
 
 def cells(session: Session, name: str) -> list[Cell]:
@@ -23,6 +27,7 @@ def cells(session: Session, name: str) -> list[Cell]:
 def _of_jobs(session: Session, name: str) -> list[Outcome]:
     digests = shelf.tables()[name].digests
     done = jobs.computing(session, list(digests), ("succeeded",))
+    done += jobs.computing(session, list(digests.keys() - {job.digest for job in done}), ("failed",), Reason.DIVERGED)
     scores = records.scores(session, [job.id for job in done])
     return [_outcome(digests[job.digest], job, scores.get(job.id, [])) for job in done]
 
@@ -39,11 +44,12 @@ class Missing(NamedTuple):
     present: list[uuid.UUID]
 
 
-def missing(session: Session, name: str, rows: Sequence[str], seeds: int) -> Missing:
-    """What is not there yet of some rows of a table, seed by seed."""
-    planned = {one.spec.digest: one for one in shelf.tables()[name].planned(frozenset(rows), seeds)}
+def missing(session: Session, planned: Iterable[Planned]) -> Missing:
+    """What is not there yet of some planned jobs. Nobody else finds out at the same time: of two that ask, one waits."""
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    wanted = {one.spec.digest: one for one in planned}
     there = {
         job.digest: job.id
-        for job in jobs.computing(session, list(planned), ("queued", "running", "paused", "succeeded"))
+        for job in jobs.computing(session, list(wanted), ("queued", "running", "paused", "succeeded"))
     }
-    return Missing([one for digest, one in planned.items() if digest not in there], list(there.values()))
+    return Missing([one for digest, one in wanted.items() if digest not in there], list(there.values()))

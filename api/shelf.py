@@ -33,4 +33,4 @@ def examples() -> dict[str, dict[str, Any]]:
 @cache
 def shipped(name: str) -> tuple[Outcome, ...]:
     """What the runs gave whose event logs come with Sparring."""
-    return tuple(eventlog.outcomes(FOLDER / "results", name, tables()[name]))
+    return tuple(eventlog.outcomes(FOLDER / "results", tables()[name]))

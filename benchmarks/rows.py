@@ -3,8 +3,8 @@
     python benchmarks/rows.py DATA [PRESET ...]      # `make rows DATA=...`; stop it whenever you like, go on later
 
 In the order of the presets (by default all that two cores can do): first one seed of every row, then five of the rows that took
-less than five minutes. A row that has a log (presets/results/PRESET/ROW.CONFIGURATION.seedN.jsonl) is not run again; a log
-under way ends in .part and is locked, so that several of these may run at a time. Nothing is committed.
+less than five minutes. What has a log (presets/results/PRESET/ROW.CONFIGURATION.seedN.jsonl) is not run again; a log under
+way ends in .part and is locked, so that several of these may run at a time. Nothing is committed.
 """
 
 import argparse
@@ -28,19 +28,20 @@ from sparring.documents import read_yaml
 from worker.devices import cpu_model
 
 PRESETS = Path(__file__).parent.parent / "presets"
-TWO_CORES = ("fashion-robust", "cifar-short", "lenet-front", "thesis-4.1")
+TWO_CORES = ("fashion-robust", "cifar-short", "thesis-4.1", "admm-lenet", "lenet-front", "mnist-eps03")
 """Presets of which every run ends within twenty minutes on two cores."""
 QUICK, SEEDS = 300.0, 5
 
 
-def wanted(presets: dict[str, Preset]) -> Iterator[tuple[str, Planned]]:
-    """Every row once, then four more times those that were quick."""
+def wanted(presets: dict[str, Preset], results: Path) -> Iterator[tuple[str, Planned]]:
+    """Every row once, then four more times those that were quick; without those that have a log, in whatever folder."""
     for name, preset in presets.items():
-        yield from ((name, one) for one in preset.planned(frozenset(row.id for row in preset.rows), 1))
+        yield from ((name, one) for one in preset.planned(1) if one.spec.digest not in eventlog.kept(results))
     for name, preset in presets.items():
-        for one in preset.planned(frozenset(row.id for row in preset.rows), SEEDS):
-            first = eventlog.place(PRESETS / "results", name, one._replace(seed=1))
-            if one.seed > 1 and first.is_file() and seconds(first) < QUICK:
+        for one in preset.planned(SEEDS):
+            logs = eventlog.kept(results)
+            first = logs.get(one.spec.model_copy(update={"seed": 1}).digest)
+            if one.spec.digest not in logs and first and seconds(first) < QUICK:
                 yield name, one
 
 
@@ -50,22 +51,23 @@ def seconds(log: Path) -> float:
     return sum(event["seconds"] for event in events if event["kind"] == "phase_ended")
 
 
-def keep(path: Path, one: Planned, data: Path, device: str) -> None:
-    """Run a row into its log, unless it is there or somebody is at it."""
+def keep(path: Path, one: Planned, data: Path, device: str) -> bool:
+    """Run a row into its log; False if somebody else is at it, or was a moment ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
+            return False
         if path.is_file():
             part.unlink(missing_ok=True)
-            return
+            return False
         file.truncate(0)  # what a killed run left
         with TemporaryDirectory() as work:
             eventlog.write(file, one, machine(device), run(one.spec, Place(Path(work), data, device)))
         part.rename(path)
+    return True
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -86,17 +88,13 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     names = asked.presets or TWO_CORES
     presets = {name: Preset.model_validate(read_yaml((PRESETS / f"{name}.yaml").read_text())) for name in names}
-    for name, one in wanted(presets):
-        path = eventlog.place(PRESETS / "results", name, one)
-        if path.is_file():
-            continue
-        began = time.monotonic()
+    for name, one in wanted(presets, PRESETS / "results"):
+        path, began = eventlog.place(PRESETS / "results", name, one), time.monotonic()
         try:
-            keep(path, one, asked.data, asked.device)
+            done = keep(path, one, asked.data, asked.device)
+            print(f"{path.stem}: {f'{time.monotonic() - began:.0f} s' if done else 'somebody is at it'}", flush=True)
         except SparringError as error:
             print(f"{path.stem}: {error}", flush=True)
-        else:
-            print(f"{path.stem}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,10 @@ class Column(Settings):
     """Radius of the attack whose accuracy was reported, in pixel units of [0, 1]."""
     comparable: Comparable = "yes"
     """Whether the two numbers mean the same; `settings ours` where the source does not say how it attacked."""
-    selected_on: Literal["test", "validation"] = "test"
-    """Where the source chose the epoch that it reports."""
+    selected_on: Literal["test", "validation"] | None = None
+    """Where the source chose the epoch that it reports; none where it says nothing, or where the table is ours."""
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2
+    """Digits after the point that the source prints."""
     why: str | None = None
     """Why they cannot be compared."""
 
@@ -98,18 +100,17 @@ class Preset(Settings):
                 found[row.id, name] = parse(document, f"/rows/{row.id}/{name}")
         return found
 
-    def planned(self, rows: frozenset[str], seeds: int) -> Iterator[Planned]:
-        """The jobs of some rows at the seeds 1 to `seeds`, seed by seed: one of each comes first."""
+    def planned(self, seeds: int, rows: frozenset[str] | None = None) -> Iterator[Planned]:
+        """The jobs of some rows (all if None) at the seeds 1 to `seeds`, seed by seed: one of each comes first."""
         for seed in range(1, seeds + 1):
             for (row, configuration), job in self.jobs.items():
-                if row in rows:
+                if rows is None or row in rows:
                     yield Planned(row, configuration, seed, job.model_copy(update={"seed": seed, "replicates": 1}))
 
     @cached_property
     def digests(self) -> dict[str, Planned]:
         """Which row, configuration and seed a job belongs to, by the digest of what it computes."""
-        every = self.planned(frozenset(row.id for row in self.rows), MOST_SEEDS)
-        return {planned.spec.digest: planned for planned in every}
+        return {planned.spec.digest: planned for planned in self.planned(MOST_SEEDS)}
 
 
 def named(preset: str, planned: Planned) -> JobSpec:

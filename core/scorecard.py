@@ -3,13 +3,15 @@
 Of a cell, in percentage points, with the one-sided 95 % bounds of Student's t over seeds:
 
     beaten      the lower bound of the mean is at least what was reported (two seeds or more)
-    met         the mean is at least reported - 1.0; a sparsity must reach what was reported
+    met         the mean is at least reported - 1.0
     missed      neither, and even the upper bound stays below what `met` asks for
     undecided   otherwise
 
-With one seed there is no bound over seeds; then the upper bound is that of the share of images (Wilson). A row is as good as
-its worst comparable cell. Of several configurations the one counts that validation chooses: the best selection metric among
-those that reach the row's sparsity. The test set has no say in that.
+A sparsity must reach what was reported for both, but for half a unit of the last digit that the source prints; a reported
+sparsity of 0 asks for nothing and gets no verdict. With one seed there is no bound over seeds; then the upper bound is that
+of the share of images (Wilson). A row is as good as its worst comparable cell. Of several configurations the one counts that
+validation chooses: among those that reach the row's sparsity the best selection metric, those with fewer collapsed runs
+first. The test set has no say in that.
 """
 
 import math
@@ -47,8 +49,8 @@ class Outcome:
 
     @property
     def collapsed(self) -> bool:
-        """Whether training failed: clean accuracy below twice chance. Such a run is counted, never averaged."""
-        return self.values.get("clean", 100.0) < 2 * self.chance
+        """Whether training failed: it diverged, or clean accuracy is below twice chance. Counted, never averaged."""
+        return self.values.get("clean", 0.0) < 2 * self.chance
 
 
 def outcome(
@@ -105,8 +107,10 @@ class Cell:
     difference: float | None
     eps: float | None
     comparable: str
-    selected_on: str
+    selected_on: str | None
     why: str | None
+    judged: bool
+    """Whether it gets a verdict once it is run."""
     verdict: Verdict | None
     row_verdict: Verdict | None
     ranked: bool
@@ -127,7 +131,7 @@ def _row(name: str, preset: Preset, row: Row, outcomes: Sequence[Outcome]) -> li
     judged = {key: _judge(column, row.reported.get(key), good) for key, column in preset.columns.items()}
     counted = [verdict for key, verdict in judged.items() if _counts(preset.columns[key], row, key)]
     complete = bool(counted) and None not in counted
-    overall = min((v for v in counted if v), key=ORDER.index) if complete and row.ranked else None
+    overall = min((v for v in counted if v), key=ORDER.index) if complete else None
     cells = []
     for key, column in preset.columns.items():
         ours = [one.values[column.metric] for one in good if column.metric in one.values]
@@ -150,7 +154,8 @@ def _row(name: str, preset: Preset, row: Row, outcomes: Sequence[Outcome]) -> li
                 comparable=column.comparable if row.ranked else "no",
                 selected_on=column.selected_on,
                 why=column.why if row.ranked else row.note,
-                verdict=judged[key] if row.ranked and _counts(column, row, key) else None,
+                verdict=judged[key] if _counts(column, row, key) else None,
+                judged=_counts(column, row, key),
                 row_verdict=overall,
                 ranked=row.ranked,
                 configuration=chosen[0].configuration if chosen else None,
@@ -163,7 +168,8 @@ def _row(name: str, preset: Preset, row: Row, outcomes: Sequence[Outcome]) -> li
 
 
 def _counts(column: Column, row: Row, key: str) -> bool:
-    return column.comparable == "yes" and key in row.reported
+    asks = row.reported.get(key, 0.0) > 0 or not column.is_sparsity
+    return row.ranked and column.comparable == "yes" and key in row.reported and asks
 
 
 def choose(preset: Preset, row: Row, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -172,10 +178,10 @@ def choose(preset: Preset, row: Row, outcomes: Sequence[Outcome]) -> list[Outcom
     for one in sorted(outcomes, key=lambda one: one.seed):
         by_name.setdefault(one.configuration, []).append(one)
 
-    def preference(runs: list[Outcome]) -> tuple[bool, float]:
+    def preference(runs: list[Outcome]) -> tuple[bool, float, float]:
         good = [one for one in runs if not one.collapsed]
         enough = bool(good) and all(_sparse_enough(column, row, key, good) for key, column in preset.columns.items())
-        return enough, statistics.fmean(one.validation for one in good) if good else -1.0
+        return enough, len(good) / len(runs), statistics.fmean(one.validation for one in good) if good else -1.0
 
     return max(by_name.values(), key=preference, default=[])
 
@@ -188,8 +194,7 @@ def _sparse_enough(column: Column, row: Row, key: str, runs: Sequence[Outcome]) 
 
 def _floor(column: Column, reported: float) -> float:
     """What a mean must reach to be `met`. A printed share is rounded, so half a unit of its last digit is no shortfall."""
-    decimals = len(repr(reported).partition(".")[2])
-    return reported - (0.5 * 10.0**-decimals if column.is_sparsity else TOLERANCE)
+    return reported - (0.5 * 10.0**-column.decimals if column.is_sparsity else TOLERANCE)
 
 
 def _judge(column: Column, reported: float | None, runs: Sequence[Outcome]) -> Verdict | None:

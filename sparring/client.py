@@ -244,9 +244,11 @@ class Client:
         found: dict[str, Any] = self.request("GET", f"/presets/{name}")
         return found
 
-    def run_preset(self, name: str, rows: list[str] | None = None, replicates: int = 1) -> dict[str, Any]:
-        """Queue the jobs of a table's rows (all if None); what is there already is not queued again."""
-        asked = {"rows": rows, "replicates": replicates}
+    def run_preset(
+        self, name: str, rows: list[str] | None = None, replicates: int = 1, ways: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Queue the jobs of a table's rows, each way to run them (all if None); what is there is not queued again."""
+        asked = {"rows": rows, "replicates": replicates, "configurations": ways}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         done: dict[str, Any] = self.request("POST", f"/presets/{name}/run", json=asked, headers=headers)
         return done

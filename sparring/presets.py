@@ -40,11 +40,11 @@ def show_preset(name: Preset, as_json: AsJson = False) -> None:
         out(found)
         return
     table = Table(title=f"{found['title']} ({found['source']})")
-    for title in ("row", "setting", *(column["title"] for column in found["columns"].values()), "ways to run it"):
+    for title in ("", "row", "setting", *(column["title"] for column in found["columns"].values()), "ways to run it"):
         table.add_column(title)
-    for row in found["items"]:
+    for place, row in enumerate(found["items"], 1):
         numbers = (f"{row['reported'][key]:g}" if key in row["reported"] else "–" for key in found["columns"])
-        table.add_row(row["id"], row["setting"], *numbers, ", ".join(row["configurations"]))
+        table.add_row(str(place), row["id"], row["setting"], *numbers, ", ".join(row["configurations"]))
     console.print(table)
     if found["about"]:
         console.print(found["about"])
@@ -53,14 +53,16 @@ def show_preset(name: Preset, as_json: AsJson = False) -> None:
 @app.command()
 def run(
     name: Preset,
-    rows: Annotated[str | None, typer.Option(help="Rows, with commas between; all if left out.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Rows by place or id, with commas between; all if left out.")] = None,
+    ways: Annotated[str | None, typer.Option(help="Ways to run them, with commas between; all if left out.")] = None,
     replicates: Annotated[int, typer.Option(min=1, max=20, help="Seeds of each row: 1, 2, ...")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Queue the jobs of a table's rows; those that are done, run or wait already are not queued again."""
     with exit_codes():
         client = Client()
-        done = client.run_preset(name, rows.split(",") if rows else None, replicates)
+        chosen = [words.split(",") if words else None for words in (rows, ways)]
+        done = client.run_preset(name, chosen[0], replicates, chosen[1])
     if as_json:
         out(done)
         return
@@ -71,15 +73,24 @@ def run(
 
 
 @app.command()
-def scorecard(name: Preset, as_json: AsJson = False) -> None:
+def scorecard(
+    name: Annotated[str | None, typer.Argument(help="A table; all of them if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """What was published, ours as mean ± std of n seeds, the difference, and a verdict that follows from them."""
     with exit_codes():
-        found = Client().scorecard(name)
+        client = Client()
+        names = [name] if name else [one["id"] for one in client.presets() if one["rows"]]
+        cards = [client.scorecard(one) for one in names]
     if as_json:
-        out(found["cells"])
-        return
+        out([cell for card in cards for cell in card["cells"]])
+    for card in () if as_json else cards:
+        _print(card)
+
+
+def _print(found: dict[str, Any]) -> None:
     table = Table(title=f"{found['title']} ({found['source']})")
-    for title in ("row", "setting", "number", "eps", "paper", "ours", "n", "difference", "verdict"):
+    for title in ("row", "setting", "number", "eps", "paper", "ours", "n", "difference", "verdict", "row's verdict"):
         right = title in ("eps", "paper", "ours", "n", "difference")
         table.add_column(title, justify="right" if right else "left", no_wrap=title != "setting")
     before = None
@@ -92,7 +103,8 @@ def scorecard(name: Preset, as_json: AsJson = False) -> None:
 
 
 def _line(cell: dict[str, Any], first: bool) -> tuple[str, ...]:
-    row = (cell["row"], cell["setting"]) if first else ("", "")
+    way = f" ({cell['configuration']})" if cell["configuration"] not in (None, "published") else ""
+    row = (cell["row"], cell["setting"] + way) if first else ("", "")
     ours = (
         "–"
         if cell["ours"] is None
@@ -101,7 +113,8 @@ def _line(cell: dict[str, Any], first: bool) -> tuple[str, ...]:
     eps = "–" if cell["eps"] is None else f"{cell['eps']:.4g}"
     paper = "–" if cell["reported"] is None else f"{cell['reported']:.2f}"
     difference = "–" if cell["difference"] is None else f"{cell['difference']:+.2f}"
-    return (*row, cell["title"], eps, paper, ours, str(cell["n"]), difference, _verdict(cell))
+    overall = (cell["row_verdict"] or "–") if first else ""
+    return (*row, cell["title"], eps, paper, ours, str(cell["n"]), difference, _verdict(cell), overall)
 
 
 def _verdict(cell: dict[str, Any]) -> str:
@@ -111,7 +124,9 @@ def _verdict(cell: dict[str, Any]) -> str:
         return "not ranked"
     if cell["comparable"] != "yes":
         return "not comparable" if cell["comparable"] == "no" else str(cell["comparable"])
-    return cell["verdict"] or "not run"
+    if not cell["judged"]:
+        return ""
+    return cell["verdict"] or ("collapsed" if cell["collapsed"] else "not run")
 
 
 def _remarks(found: dict[str, Any]) -> list[str]:

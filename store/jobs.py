@@ -257,10 +257,13 @@ def find(session: Session, job_id: uuid.UUID) -> Job | None:
     return session.get(Job, job_id)
 
 
-def computing(session: Session, digests: Sequence[str], states: Sequence[str]) -> list[Job]:
-    """The jobs in some states that compute exactly what the digests stand for: of each digest the newest."""
+def computing(
+    session: Session, digests: Sequence[str], states: Sequence[str], reason: Reason | None = None
+) -> list[Job]:
+    """The jobs in some states (for a reason, if given) that compute what the digests stand for: of each the newest."""
     rows = select(Job).where(Job.digest.in_(digests), Job.state.in_(states)).order_by(Job.digest, Job.created_at.desc())
-    return list(session.scalars(rows.distinct(Job.digest)))
+    why = [Job.reason == reason] if reason else []
+    return list(session.scalars(rows.where(*why).distinct(Job.digest)))
 
 
 def numbered(session: Session, project: str | None, number: int) -> list[Job]:

@@ -50,9 +50,10 @@ def preset_run(name: str, request: Request, form: Form, who: Visitor, session: D
     """Queue the jobs that are missing: of one row, or of all; then the jobs page."""
     check_form(request, form, who)
     seeds = form.get("replicates", "1")
-    if not (seeds.isdecimal() and 1 <= int(seeds[:3]) <= 20):
+    if not (seeds.isascii() and seeds.isdecimal() and len(seeds) < 3 and 1 <= int(seeds) <= 20):
         raise Refused(422, "invalid_request", "replicates must be a number from 1 to 20.")
-    table_named(name)
+    if form.get("row") and form["row"] not in [row.id for row in table_named(name).rows]:
+        raise not_found("row", form["row"][:80])
     rows = [form["row"]] if form.get("row") else None
     queue_rows(session, writer(who).id, name, RunRows(rows=rows, replicates=int(seeds)))
     answer = RedirectResponse(f"/jobs?project={name}", 303)

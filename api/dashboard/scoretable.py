@@ -89,7 +89,7 @@ def lines(preset: Preset, columns: Sequence[Head], cells: Sequence[Cell]) -> lis
         verdict = any_cell.row_verdict if any_cell else None
         jobs = any_cell.jobs if any_cell else []
         shown = [_shown(head, mine.get(head.key)) for head in columns]
-        plain = not row.ranked or not any(_judged(head, mine.get(head.key)) for head in columns)
+        plain = not any(cell.judged for cell in mine.values())
         ids = [job for job in jobs if not job.startswith("presets/")]
         found.append(
             Line(
@@ -102,15 +102,19 @@ def lines(preset: Preset, columns: Sequence[Head], cells: Sequence[Cell]) -> lis
                 any_cell.collapsed if any_cell else 0,
                 any_cell.configuration if any_cell else None,
                 shown,
-                "not ranked" if not row.ranked else ("" if plain and jobs else WORDS[verdict] if jobs else "not run"),
+                _word(row.ranked, plain, verdict, any_cell),
                 "" if plain and jobs else ICONS[verdict],
             )
         )
     return found
 
 
-def _judged(head: Head, cell: Cell | None) -> bool:
-    return cell is not None and cell.reported is not None and head.comparable == "yes"
+def _word(ranked: bool, plain: bool, verdict: str | None, cell: Cell | None) -> str:
+    if not ranked:
+        return "not ranked"
+    if cell and cell.collapsed and not cell.n:
+        return "collapsed"
+    return "" if plain and cell and cell.jobs else WORDS[verdict]
 
 
 def _shown(head: Head, cell: Cell | None) -> Shown:
@@ -119,7 +123,7 @@ def _shown(head: Head, cell: Cell | None) -> Shown:
     at = head.scale.at
     spread, ours, paper = cell.std or 0.0, cell.ours, cell.reported
     bar = None
-    if paper is not None and head.comparable == "yes" and cell.ranked:
+    if paper is not None and cell.judged:
         bar = (at(paper - (0 if head.kind == "spars" else TOLERANCE)), at(head.scale.high))
     return Shown(
         head,
@@ -139,7 +143,7 @@ def _shown(head: Head, cell: Cell | None) -> Shown:
 
 def tally(cells: Sequence[Cell]) -> dict[str, int]:
     """How many of the numbers that compare were met or beaten, missed, are undecided, or have not been run."""
-    compared = [cell for cell in cells if cell.reported is not None and cell.comparable == "yes"]
+    compared = [cell for cell in cells if cell.judged]
     verdicts = [cell.verdict for cell in compared]
     good = verdicts.count("met") + verdicts.count("beaten")
     counts = {"met": good, "missed": verdicts.count("missed"), "undecided": verdicts.count("undecided")}

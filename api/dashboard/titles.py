@@ -66,7 +66,7 @@ def method(sparsifier: dict[str, Any]) -> str:
     """A sparsifier; the published ADMM, which is none, is called what it is."""
     if sparsifier.get("mode") == "thesis":
         return "ADMM as published"
-    return METHODS.get(sparsifier["name"], sparsifier["name"])
+    return METHODS.get(sparsifier["name"], str(sparsifier["name"]))
 
 
 def network(model: dict[str, Any]) -> str:

@@ -87,11 +87,15 @@ def run(
 
 def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQueued:
     """The jobs that are missing, a group for each row and configuration."""
-    known = [row.id for row in table_named(name).rows]
-    rows = known if asked.rows is None else asked.rows
-    if unknown := [row for row in rows if row not in known]:
-        raise Refused(422, "invalid_request", f"{name} has no row {unknown[0][:80]}; it has {', '.join(known)}.")
-    wanted, present = scorecards.missing(session, name, rows, asked.replicates)
+    table = table_named(name)
+    rows = _rows_named(name, [row.id for row in table.rows], asked.rows)
+    ways = list(dict.fromkeys(way for row in table.rows for way in row.configurations))
+    if unknown := [way for way in asked.configurations or () if way not in ways]:
+        raise Refused(422, "invalid_request", f"{name} has no way {unknown[0][:80]}; it has {', '.join(ways)}.")
+    planned = table.planned(asked.replicates, frozenset(rows))
+    wanted, present = scorecards.missing(
+        session, (one for one in planned if one.configuration in (asked.configurations or ways))
+    )
     groups: dict[tuple[str, str], list[jobs.Asked]] = {}
     for one in wanted:
         job = with_gpus(session, presets.named(name, one))
@@ -100,6 +104,15 @@ def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQ
         )
     made = [job for group in groups.values() for job in jobs.create(session, owner, group)]
     return RowsQueued(jobs=[shown(session, job) for job in made], present=present)
+
+
+def _rows_named(name: str, known: list[str], asked: list[str] | None) -> list[str]:
+    """Rows by id or by their place; refused where there is none."""
+    places = {str(place): row for place, row in enumerate(known, 1)}
+    rows = [row if row in known else places.get(row, row) for row in (known if asked is None else asked)]
+    if unknown := [row for row in rows if row not in known]:
+        raise Refused(422, "invalid_request", f"{name} has no row {unknown[0][:80]}; it has {', '.join(known)}.")
+    return rows
 
 
 @router.get("/{name}/scorecard")

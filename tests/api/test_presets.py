@@ -75,11 +75,28 @@ def test_rows_are_queued_once_for_each_seed_and_way(api) -> None:
         ("thesis-4.2-vgg16-rgsm", 2),
         ("thesis-4.2-vgg16-rgsm-group-l0", 1),
         ("thesis-4.2-vgg16-rgsm-group-l0", 2),
+        ("thesis-4.2-vgg16-rgsm-group-l0-sparser", 1),
+        ("thesis-4.2-vgg16-rgsm-group-l0-sparser", 2),
     ]
     assert {job["project"] for job in first["jobs"]} == {TWO_WAYS}
     again = run(api, TWO_WAYS, rows=["vgg16-rgsm"], replicates=3)
-    assert [job["seed"] for job in again["jobs"]] == [3, 3]
+    assert [job["seed"] for job in again["jobs"]] == [3, 3, 3]
     assert sorted(again["present"]) == sorted(job["id"] for job in first["jobs"])
+
+
+def test_rows_go_by_their_place_too_and_ways_can_be_chosen(api) -> None:
+    asked = run(api, TWO_WAYS, rows=["4", "vgg16-base"], configurations=["published"])
+    assert [job["name"] for job in asked["jobs"]] == ["thesis-4.2-vgg16-base", "thesis-4.2-vgg16-rgsm"]
+
+
+def test_a_diverged_run_is_counted_as_collapsed(api) -> None:
+    (job,) = run(api, rows=["base"])["jobs"]
+    with transaction() as session:
+        found = session.get(Job, uuid.UUID(job["id"]))
+        found.state, found.reason = "failed", "diverged"
+    cell = cells(api)["base", "A1"]
+    assert (cell["ours"], cell["n"], cell["collapsed"], cell["verdict"]) == (None, 0, 1, None)
+    assert "1 collapsed" in api.get(f"/presets/{SMALL}", headers=HTML).text
 
 
 def test_a_cancelled_job_is_queued_again(api) -> None:
@@ -100,6 +117,8 @@ def test_a_repeated_request_gets_the_same_answer(api) -> None:
     ("path", "body", "status", "said"),
     [
         (f"{SMALL}/run", {"rows": ["nope"]}, 422, "has no row nope; it has base, rgsm"),
+        (f"{SMALL}/run", {"rows": ["0"]}, 422, "has no row 0"),
+        (f"{SMALL}/run", {"configurations": ["nope"]}, 422, "has no way nope; it has published"),
         (f"{SMALL}/run", {"replicates": 0}, 422, "replicates"),
         (f"{SMALL}/run", {"replicates": 21}, 422, "replicates"),
         (f"{SMALL}/run", {"seeds": 3}, 422, "seeds"),
@@ -181,5 +200,9 @@ def test_a_row_is_run_from_its_page(api, database: Session) -> None:
     answer = api.post(f"/presets/{SMALL}/run", data={"row": "base", "replicates": "2"}, headers=HTML)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs?project={SMALL}")
     assert sorted(job["seed"] for job in api.get("/api/v1/jobs").json()["items"]) == [1, 2]
-    for wrong in ({"row": "nope"}, {"replicates": "0"}, {"replicates": "x"}):
-        assert api.post(f"/presets/{SMALL}/run", data=wrong, headers=HTML).status_code == 422
+    for wrong in ("0", "21", "x", "-1", "0120", "2" * 4400, "²"):
+        answer = api.post(f"/presets/{SMALL}/run", data={"replicates": wrong}, headers=HTML)
+        assert answer.status_code == 422, wrong
+    for wrong in ("nope", "\x01", "x" * 300):
+        assert api.post(f"/presets/{SMALL}/run", data={"row": wrong}, headers=HTML).status_code == 404, wrong
+    assert api.post("/presets/demo/run", data={"replicates": "1"}, headers=HTML).status_code == 422

@@ -20,6 +20,7 @@ TABLE: dict[str, Any] = {
     },
     "spec": {"dataset": "mnist", "model": "lenet5"},
     "rows": [
+        {"id": "dense", "setting": "dense", "reported": {"A1": 90.0, "sp": 0.0}},
         {
             "id": "one",
             "setting": "one",
@@ -80,7 +81,14 @@ def test_one_seed_is_judged_by_the_interval_of_its_images() -> None:
 
 @pytest.mark.parametrize(
     ("shares", "verdict"),
-    [([40.0], "met"), ([39.96], "met"), ([39.9], "missed"), ([41.0, 41.1], "beaten"), ([20.0, 70.0], "met")],
+    [
+        ([40.0], "met"),
+        ([39.996], "met"),
+        ([39.99], "missed"),
+        ([41.0, 41.1], "beaten"),
+        ([39.997, 39.997], "beaten"),
+        ([20.0, 70.0], "met"),
+    ],
 )
 def test_a_sparsity_must_reach_what_was_printed_but_for_its_rounding(shares: list[float], verdict: Verdict) -> None:
     runs = (a_run(90.0, share, seed) for seed, share in enumerate(shares, 1))
@@ -122,6 +130,21 @@ def test_a_collapsed_run_is_counted_and_never_averaged() -> None:
     assert (found["A1"].ours, found["A1"].n, found["A1"].collapsed) == (90.0, 1, 1)
     assert found["A1"].jobs == ["job 1", "job 2"]
     assert not a_run(20.0).collapsed
+
+
+def test_configurations_with_fewer_collapsed_runs_come_first() -> None:
+    lucky = [a_run(95.0, validation=0.91, seed=1), *(a_run(10.0, seed=seed) for seed in (2, 3))]
+    steady = [a_run(91.0, validation=0.90, configuration="ours", seed=seed) for seed in (1, 2)]
+    assert cells(*lucky, *steady)["A1"].configuration == "ours"
+
+
+def test_a_diverged_run_has_no_figures_and_is_collapsed() -> None:
+    assert a_run(0.0, values={}, images={}).collapsed
+
+
+def test_no_sparsity_at_all_is_nothing_to_reach() -> None:
+    found = cells(a_run(91.0, 0.0, row="dense", seed=1), a_run(91.1, 0.0, row="dense", seed=2), row="dense")
+    assert (found["sp"].verdict, found["sp"].judged, found["A1"].row_verdict) == (None, False, "beaten")
 
 
 def test_a_faulty_baseline_is_shown_and_never_ranked() -> None:

@@ -65,7 +65,7 @@ def test_a_file_that_holds_another_network_is_shown_with_its_bytes_and_its_own_a
     (job,) = service.client.jobs(1, q=name)
     job = service.client.job(job.id)
     assert list(job.results) == list(job.exported[network]) == [("paper", "clean"), ("paper", "fgsm")]
-    (plain, small) = service.client.artifacts(job.id)
+    plain, small, _ = service.client.artifacts(job.id)  # and anatomy.json
     assert small["about"]["bytes_fp32"] == plain["bytes"] > 3 * small["bytes"]
     shown = sparring(service, "show", job.id)
     share = f"{100 * small['bytes'] / plain['bytes']:.1f} % of the same network in fp32; a logit differs by at most "

@@ -37,10 +37,16 @@ def test_a_scorecard_prints_what_was_published_and_its_json_is_a_list_of_cells(s
     wanted = {"preset", "row", "metric", "reported", "ours", "std", "n", "comparable", "verdict", "jobs"}
     assert all(wanted <= cell.keys() for cell in cells)
     assert {cell["preset"] for cell in cells} == {"thesis-4.5"}
+    every = json.loads(sparring(service, "presets", "scorecard", "--json"))
+    assert {f"thesis-{table}" for table in ("3.1", "3.2", *(f"4.{n}" for n in range(1, 9)))} <= {
+        cell["preset"] for cell in every
+    }
 
 
 def test_rows_are_queued_once(service: Any) -> None:
-    queued = json.loads(sparring(service, "presets", "run", "thesis-4.2", "--rows", "vgg16-base", "--json"))
+    queued = json.loads(
+        sparring(service, "presets", "run", "thesis-4.2", "--rows", "3", "--ways", "published", "--json")
+    )
     (job,) = queued["jobs"]
     assert job["name"] == "thesis-4.2-vgg16-base"
     assert "1 of these jobs were there" in sparring(service, "presets", "run", "thesis-4.2", "--rows", "vgg16-base")

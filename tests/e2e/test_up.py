@@ -50,16 +50,21 @@ def ours(home: Path) -> list[str]:
     return found
 
 
+def a_free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
+
+
 def test_it_runs_keeps_its_data_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    process, _, url, token = start(home, "--port", "8765")
+    home, port = tmp_path / "home", a_free_port()
+    process, _, url, token = start(home, "--port", port)
     headers = {"Authorization": f"Bearer {token}"}
     spec = {"dataset": "fashion_mnist_sample", "model": "lenet5", "name": "kept", "resources": {"gpus": 1}}
     assert httpx.post(f"{url}/api/v1/jobs", json=spec, headers=headers).status_code == 201
-    assert "8765" in url
+    assert url.endswith(f":{port}")
     assert "Stopped." in stop(process)
     assert ours(home) == []
-    process, _, url, again = start(home, "--port", "8765")
+    process, _, url, again = start(home, "--port", port)
     assert again == token
     assert [job["name"] for job in httpx.get(f"{url}/api/v1/jobs", headers=headers).json()["items"]] == ["kept"]
     stop(process)
