@@ -1,6 +1,7 @@
 """The pages of the presets: which tables there are, and each table beside ours."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -42,6 +43,7 @@ def preset_page(name: str, request: Request, who: Visitor, session: Database) ->
     lines = scoretable.lines(table, heads, cells)
     tally = scoretable.tally(cells)
     values: dict[str, Any] = {"heads": heads, "lines": lines, "tally": tally, **shell(session)}
+    values["swept"] = urlencode([("jobs", job) for job in scoretable.swept(table, cells)])
     return render(request, "scorecard.html", who, name=name, table=table, **values)
 
 

@@ -141,6 +141,13 @@ def _shown(head: Head, cell: Cell | None) -> Shown:
     )
 
 
+def swept(preset: Preset, cells: Sequence[Cell]) -> list[str]:
+    """This service's RGSM jobs behind the table: what channel sparsity against lambda1 can be drawn from."""
+    groups = {row for (row, _), job in preset.jobs.items() if job.sparsifier.name == "rgsm"}
+    jobs = [job for cell in cells if cell.row in groups for job in cell.jobs if not job.startswith("presets/")]
+    return list(dict.fromkeys(jobs))
+
+
 def tally(cells: Sequence[Cell]) -> dict[str, int]:
     """How many of the numbers that compare were met or beaten, missed, are undecided, or have not been run."""
     compared = [cell for cell in cells if cell.judged]

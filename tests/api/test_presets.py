@@ -196,6 +196,13 @@ def test_the_pages_show_tables_rows_and_verdicts(api) -> None:
     assert api.get("/presets/nope", headers=HTML).status_code == 404
 
 
+def test_the_page_links_the_figure_of_the_jobs_that_can_be_drawn(api) -> None:
+    assert "figures/sparsity" not in api.get(f"/presets/{SMALL}", headers=HTML).text
+    (job,) = run(api, rows=["rgsm"])["jobs"]
+    finish(job["id"], 0.9, 5 / 7)
+    assert f'/api/v1/figures/sparsity.svg?jobs={job["id"]}"' in api.get(f"/presets/{SMALL}", headers=HTML).text
+
+
 def test_a_row_is_run_from_its_page(api, database: Session) -> None:
     answer = api.post(f"/presets/{SMALL}/run", data={"row": "base", "replicates": "2"}, headers=HTML)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs?project={SMALL}")
