@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.dashboard.figures import Scale
+from core.accuracy import wilson
 from core.presets import Column, Preset
 from core.scorecard import TOLERANCE, Cell
 
@@ -121,7 +122,8 @@ def _shown(head: Head, cell: Cell | None) -> Shown:
     if cell is None:
         return Shown(head, "", "", "", "", None, None, None, None, None, False, None)
     at = head.scale.at
-    spread, ours, paper = cell.std or 0.0, cell.ours, cell.reported
+    ours, paper = cell.ours, cell.reported
+    low, high = _ends(cell)
     bar = None
     if paper is not None and cell.judged:
         bar = (at(paper - (0 if head.kind == "spars" else TOLERANCE)), at(head.scale.high))
@@ -132,13 +134,23 @@ def _shown(head: Head, cell: Cell | None) -> Shown:
         "" if paper is None else f"{paper:.2f}",
         "" if cell.difference is None else f"{cell.difference:+.1f}".replace("-", "−"),
         None if ours is None else at(ours),
-        None if ours is None else at(ours - spread),
-        None if ours is None else at(ours + spread),
+        None if low is None else at(low),
+        None if high is None else at(high),
         None if paper is None else at(paper),
         bar,
         cell.verdict == "missed",
         cell.images,
     )
+
+
+def _ends(cell: Cell) -> tuple[float | None, float | None]:
+    """The ends of a cell's line: one standard deviation over seeds; of one seed, the 95 % interval over its images."""
+    if cell.ours is None or cell.std is not None:
+        return (None, None) if cell.ours is None else (cell.ours - (cell.std or 0), cell.ours + (cell.std or 0))
+    if not cell.images:
+        return None, None
+    low, high = wilson(round(cell.ours / 100 * cell.images), cell.images)
+    return 100 * low, 100 * high
 
 
 def swept(preset: Preset, cells: Sequence[Cell]) -> list[str]:
