@@ -60,15 +60,13 @@ export class Fields {
   }
 
   #family(part, pointer, node, members) {
-    const box = element("div");
-    part.settings.before(box);
-    Object.assign(part, { pointer, node, members, doc: element("p", { className: "hint wide" }) });
-    const choice = { enum: members, default: node.default?.name, description: "" };
+    const choice = { enum: members, default: node.default?.name };
     const field = new Field(pointer, "name", choice, (_, name) => {
       const chosen = name ?? node.default?.name;
       this.changed([{ pointer, value: chosen ? { name: chosen } : null }], true);
     });
-    box.append(field.box, part.doc);
+    Object.assign(part, { pointer, node, members, doc: field.hint });
+    part.settings.before(field.box);
     this.drawn.set(pointer, field);
   }
 
@@ -102,7 +100,8 @@ export class Fields {
   }
 
   #at(pointer) {
-    return pointer.split("/").slice(1).reduce((here, key) => (Object.hasOwn(Object(here), key) ? here[key] : undefined), this.document);
+    const inside = (here, key) => (Object.hasOwn(Object(here), key) ? here[key] : undefined);
+    return pointer.split("/").slice(1).reduce(inside, this.document);
   }
 }
 
@@ -118,12 +117,12 @@ class Field {
     Object.assign(this, { pointer, node, changed, id: `set${pointer.replaceAll("/", "-")}` });
     this.control = this.#control();
     this.error = element("p", { className: "err", id: `${this.id}-error`, hidden: true });
-    const hint = element("p", { className: "hint", id: `${this.id}-hint`, textContent: node.description ?? "" });
+    this.hint = element("p", { className: "hint", id: `${this.id}-hint`, textContent: node.description ?? "" });
     this.control.id = this.id;
     this.control.dataset.pointer = pointer;
-    this.control.setAttribute("aria-describedby", `${hint.id} ${this.error.id}`);
-    this.box = element("div", { className: "field" }, element("label", { htmlFor: this.id, textContent: name }), this.control, this.error);
-    if (hint.textContent) this.box.append(hint);
+    this.control.setAttribute("aria-describedby", `${this.hint.id} ${this.error.id}`);
+    const label = element("label", { htmlFor: this.id, textContent: name });
+    this.box = element("div", { className: "field" }, label, this.control, this.error, this.hint);
   }
 
   show(value) {
@@ -152,14 +151,15 @@ class Field {
       return box;
     }
     const { default: usual } = this.node;
-    const text = element("input", { type: "text", className: "in mono", placeholder: usual ?? LEFT_OUT, spellcheck: false, autocomplete: "off" });
+    const shown = { className: "in mono", placeholder: usual ?? LEFT_OUT };
+    const text = element("input", { type: "text", spellcheck: false, autocomplete: "off", ...shown });
     text.addEventListener("input", () => this.#report(this.#value(text.value.trim()), false));
     text.addEventListener("change", () => this.#report(this.#value(text.value.trim()), true));
     return text;
   }
 
   #select() {
-    const select = element("select", { className: "in" });
+    const select = element("select", { className: "in mono" });
     if (this.node.default == null) select.append(new Option(kinds(this.node).includes("null") ? LEFT_OUT : "choose", ""));
     select.append(...choices(this.node).map((word) => new Option(word, word)));
     select.addEventListener("change", () => this.#report(select.value || null, true));

@@ -72,7 +72,7 @@ function list(problems) {
     const entry = $("problem").content.cloneNode(true), text = entry.querySelector("div div");
     text.append(element("code", { textContent: pointer || "the document" }), ` ${message}`);
     if (got != null) text.append(element("br"), `Given: ${got}`);
-    if (expected) text.append(element("br"), `Right: ${expected}`);
+    if (expected) text.append(element("br"), expected.startsWith("did") ? `D${expected.slice(1)}` : `Right: ${expected}`);
     return entry;
   }));
 }
@@ -104,7 +104,7 @@ form.addEventListener("submit", async (event) => {
   if (!stale && !changes.size) return;
   event.preventDefault();
   await check();
-  if (!stale && !changes.size && !button.disabled) form.requestSubmit();
+  if (!stale && !changes.size && !button?.disabled) form.requestSubmit();
 });
 box.hidden = $("plan").hidden = false;
 await check();
