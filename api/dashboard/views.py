@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
-from api.dashboard import curves, listing, login, presets, specfile
+from api.dashboard import curves, listing, login, newjob, presets, specfile
 from api.dashboard.login import Form, Visitor, check_form
 from api.dashboard.sheet import PARTS, Sheet
 from api.dashboard.shell import shell
@@ -26,6 +26,7 @@ __all__ = ["STATIC", "Static", "router"]
 router = APIRouter()
 router.include_router(login.router)
 router.include_router(presets.router)
+router.include_router(newjob.router)
 ON_A_PAGE = 50
 SEEDS = 100
 """Most jobs of a submission: they are never torn apart by the end of a page."""

@@ -68,7 +68,7 @@ def submit(
         response.status_code = 200
         return planned(job)
     before = requests.answered(session, who.id, idempotency_key, body) if idempotency_key else None
-    answer = Submitted.model_validate(before) if before else _create(session, who.id, job, sent)
+    answer = Submitted.model_validate(before) if before else create(session, who.id, job, sent)
     if idempotency_key and not before:
         requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
     session.commit()
@@ -99,7 +99,8 @@ def planned(job: spec.JobSpec) -> Plan:
     )
 
 
-def _create(session: Session, owner: uuid.UUID, job: spec.JobSpec, sent: dict[str, Any]) -> Submitted:
+def create(session: Session, owner: uuid.UUID, job: spec.JobSpec, sent: dict[str, Any]) -> Submitted:
+    """Queue a job for each of its seeds; the caller commits, then rings."""
     asked = [jobs.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
     made = jobs.create(session, owner, asked)
     return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])

@@ -1,11 +1,14 @@
 """The dashboard in a real browser, against the whole service: a job is watched to its end, another is cancelled."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from core.family import members
 
 pytestmark = pytest.mark.browser
 NASTY = "<img src=x onerror=window.hacked=1>"
@@ -165,6 +168,77 @@ def test_tabs_are_reached_by_arrow_keys_and_the_theme_is_kept(service: Any, visi
     page.click(".side [data-toggle-theme]")
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+FAMILIES = {"dataset": "datasets", "model": "models", "objective": "objectives", "sparsifier": "sparsifiers"}
+OPTIONS = "[...document.querySelectorAll('[data-pointer=\"/%s\"] option')].map((one) => one.value).filter(Boolean)"
+DRAWN = "[...document.querySelectorAll('[data-pointer^=\"/%s/\"]')].map((one) => one.dataset.pointer.split('/')[2])"
+NOT_DRAWN = {"name", "shares", "lrs"}
+"""A select of its own; lists, which are written in the YAML."""
+
+
+def test_the_form_offers_every_member_of_every_family_with_its_settings(visit: Visit) -> None:
+    page = visit.page
+    visit.open("/new")
+    for part, package in FAMILIES.items():
+        known = members(f"core.{package}")
+        page.wait_for_selector(f'[data-pointer="/{part}"]')
+        assert page.evaluate(OPTIONS % part) == sorted(known)
+    for name, member in members("core.sparsifiers").items():
+        page.select_option('[data-pointer="/sparsifier"]', name)
+        wanted = [setting for setting in member.model_fields if setting not in NOT_DRAWN]
+        visit.until(f"JSON.stringify({DRAWN % 'sparsifier'}) === '{json.dumps(wanted, separators=(',', ':'))}'")
+
+
+def test_a_job_is_put_together_in_the_form_and_submitted(service: Any, visit: Visit) -> None:
+    page = visit.page
+    visit.open("/new")
+    page.select_option('[data-pointer="/sparsifier"]', "rgsm")
+    page.fill('[data-pointer="/sparsifier/lambda1"]', "0.6")
+    visit.until("document.getElementById('yaml').value.includes('lambda1: 0.6')")
+    page.fill('[data-pointer="/train/epochs"]', "many")
+    page.wait_for_selector("#set-train-epochs-error:visible >> text=should be a valid integer")
+    assert "set-train-epochs-error" in page.get_attribute("#set-train-epochs", "aria-describedby")
+    assert page.is_disabled("#job button")
+    page.fill('[data-pointer="/train/epochs"]', "2")
+    visit.until("document.getElementById('verdict').textContent === 'valid'")
+    assert page.inner_text('[data-plan="parameters"]') == "61.7 k"
+    text = page.input_value("#yaml")
+    page.fill("#yaml", f"{text}evaluate: {{images: 100, imagse: 3}}\ndataset: mnist\n")
+    page.wait_for_selector("#problems >> text=stands twice")
+    assert page.is_disabled('[data-pointer="/name"]')
+    page.fill("#yaml", f"{text}evaluate: {{images: 100, imagse: 3}}\n")
+    page.wait_for_selector('#problems >> text="/evaluate/imagse"')
+    assert page.input_value('[data-pointer="/evaluate/images"]') == "100"
+    page.fill("#yaml", f"{text}evaluate: {{images: 100}}\nreplicates: 2\n")
+    page.wait_for_selector("#job >> text=Submit 2 jobs")
+    page.fill('[data-pointer="/replicates"]', "")
+    page.fill('[data-pointer="/name"]', "from-the-form")
+    page.click("#job button")
+    page.wait_for_url(re.compile("/jobs/[0-9a-f-]{36}$"))
+    assert page.inner_text("h1") == "from-the-form"
+    job = service.client.job(page.url.rpartition("/")[2])
+    assert (job.spec["sparsifier"]["lambda1"], job.spec["train"]["epochs"], job.spec["evaluate"]["images"]) == (
+        0.6,
+        2,
+        100,
+    )
+    service.client.cancel(job.id)
+
+
+def test_without_scripts_the_yaml_is_submitted_and_comes_back_when_it_is_wrong(service: Any, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}/new")
+    page.fill("#token", service.token)
+    page.press("#token", "Enter")
+    page.wait_for_url("**/new")
+    assert not page.is_visible("#fields")
+    page.fill("#yaml", "dataset: mnist\nmodel: lenet6\n")
+    page.click("#job button")
+    page.wait_for_selector("#problems >> text=did you mean lenet5?")
+    assert page.input_value("#yaml") == "dataset: mnist\nmodel: lenet6\n"
+    context.close()
 
 
 def test_the_api_page_runs_under_the_content_policy(visit: Visit) -> None:
