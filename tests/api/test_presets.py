@@ -198,7 +198,7 @@ def test_the_pages_show_tables_rows_and_verdicts(api) -> None:
 
 def test_the_page_links_the_figure_of_the_jobs_that_can_be_drawn(api) -> None:
     assert "figures/sparsity" not in api.get(f"/presets/{SMALL}", headers=HTML).text
-    (job,) = run(api, rows=["rgsm"])["jobs"]
+    (job,) = run(api, rows=["rgsm"], configurations=["published"])["jobs"]
     finish(job["id"], 0.9, 5 / 7)
     assert f'/api/v1/figures/sparsity.svg?jobs={job["id"]}"' in api.get(f"/presets/{SMALL}", headers=HTML).text
 
