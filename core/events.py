@@ -137,7 +137,8 @@ class Scored(Fact):
 
     `network` is `trained`, or the name of an exported file that holds another network. `survived` is one character an image:
     1 right after the attack, 0 wrong. `low` and `high` bound the accuracy with 95 % confidence over images (Wilson), for this
-    one network.
+    one network. `checkpoint` is a file from which the run goes on behind this attack: kept with the score or not at all, so
+    that no attack is scored twice.
     """
 
     kind: Literal["scored"] = "scored"
@@ -156,6 +157,7 @@ class Scored(Fact):
     high: float
     seconds: float
     survived: str
+    checkpoint: CheckpointSaved | None = None
 
 
 class Checked(Fact):

@@ -209,13 +209,12 @@ class Run:
         return self.splits.test.batch(0, COMPARED)[0]
 
     def _evaluate(self, net: nn.Module, network: str = TRAINED) -> Iterator[Event]:
-        """The attacks under which the network is not yet scored, each followed by a checkpoint."""
+        """The attacks under which the network is not yet scored, each score with its checkpoint."""
         done = list(self.scored)
         for event in self._obeying(evaluate(self.spec, net, self.splits.test, done, network)):
             if isinstance(event, Scored):
                 self.scored.append(event)
-                yield event
-                yield self._save(self.phase)
+                yield event.model_copy(update={"checkpoint": self._save(self.phase)})
             else:
                 yield event
 

@@ -56,7 +56,7 @@ class Recorder:
 
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""
-        saved = event.checkpoint if isinstance(event, EpochEnded) else event
+        saved = event.checkpoint if isinstance(event, EpochEnded | Scored) else event
         if isinstance(saved, CheckpointSaved | Dissected | Exported):
             owner = self.job_id if isinstance(saved, CheckpointSaved) else None
             artifacts.put(Path(saved.path), saved.sha256, owner)
@@ -96,7 +96,9 @@ class Recorder:
                     },
                 )
             case Scored():
+                saved = body.pop("checkpoint")
                 records.result(session, self.job_id, body)
+                forget += records.checkpoint(session, self.job_id, self.fence, saved) if saved else []
             case Checked():
                 records.check(session, self.job_id, body)
             case Audited():

@@ -54,9 +54,14 @@ def scores(events: list[Event], network: str) -> list[Scored]:
     return [one for one in of(events, Scored) if one.network == network]
 
 
+def checkpoints(events: list[Event]) -> list[CheckpointSaved]:
+    kept = [event.checkpoint if isinstance(event, Scored) else event for event in events]
+    return [one for one in kept if isinstance(one, CheckpointSaved)]
+
+
 def resumed(whole: list[Event], phase: Phase, place: Place, **more: Any) -> Iterator[Event]:
     """The run again, from the last checkpoint of a phase."""
-    saved = of(during(whole, phase), CheckpointSaved)[-1]
+    saved = checkpoints(during(whole, phase))[-1]
     return run(parse(JOB), place, Resume(Path(saved.path), saved.sha256), **more)
 
 
@@ -128,7 +133,7 @@ def test_the_audit_looks_at_the_trained_network_alone(monkeypatch, tmp_path: Pat
         {**JOB, "model": "lenet5", "export": ["int8"], "evaluate": {"images": 24, "paper": {"attacks": ["fgsm"]}}}
     )
     first = list(run(spec, Place(tmp_path / "a", tmp_path)))
-    saved = of(first, CheckpointSaved)[-1]
+    saved = checkpoints(first)[-1]
     again = list(run(spec, Place(tmp_path / "b", tmp_path), Resume(Path(saved.path), saved.sha256)))
     assert [(one.network, one.label) for _, found in seen for one in found] == 2 * [
         (TRAINED, "clean"),
@@ -149,7 +154,7 @@ def test_a_run_that_left_while_an_export_was_judged_goes_on_after_the_last_finis
         first.append(event)
         left["now"] = left["now"] or (isinstance(event, Scored) and (event.network, event.label) == (FILES[0], "fgsm"))
     assert not of(first, Finished)
-    saved = of(first, CheckpointSaved)[-1]
+    saved = checkpoints(first)[-1]
     assert saved.phase == "export"
     second = list(run(parse(JOB), Place(tmp_path / "b", tmp_path), Resume(Path(saved.path), saved.sha256)))
     assert [(one.network, one.label) for one in of(second, Scored)] == [(FILES[0], "nattack3")] + [

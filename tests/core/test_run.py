@@ -155,7 +155,7 @@ def test_an_evaluation_goes_on_after_the_last_finished_attack(tmp_path: Path) ->
         first.append(event)
         stopped["now"] = stopped["now"] or (isinstance(event, Scored) and event.label == "fgsm")
     assert not of(first, Finished)
-    saved = of(first, CheckpointSaved)[-1]
+    saved = of(first, Scored)[-1].checkpoint
     assert saved.phase == "evaluate"
     second = list(run(spec, Place(tmp_path / "b", tmp_path), Resume(Path(saved.path), saved.sha256)))
     assert [score.label for score in of(second, Scored)] == ["ifgsm3", "nattack4"]

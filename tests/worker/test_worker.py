@@ -179,6 +179,24 @@ def test_a_checkpoint_made_again_outlives_the_older_row_of_the_same_bytes(
     assert artifacts.sound(again.sha256, claimed.job_id)
 
 
+def test_a_score_and_the_checkpoint_behind_it_are_written_together_or_not_at_all(
+    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a process killed in between would score the attack again."""
+    kept = SCORED.model_copy(update={"checkpoint": saved(tmp_path, 1)})
+    monkeypatch.setattr(records, "checkpoint", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recording.record(kept)
+    assert records.results(database, claimed.job_id) == []
+    monkeypatch.undo()
+    recording.record(kept)
+    database.expire_all()
+    (body,) = records.results(database, claimed.job_id)
+    assert "checkpoint" not in body
+    (row,) = records.checkpoints(database, claimed.job_id)
+    assert artifacts.sound(row.sha256, claimed.job_id)
+
+
 def test_scores_checks_phases_and_files_become_rows(
     database: Session, recording: Recorder, claimed: Claim, tmp_path: Path
 ) -> None:
