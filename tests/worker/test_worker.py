@@ -183,13 +183,12 @@ def test_a_score_and_the_checkpoint_behind_it_are_written_together_or_not_at_all
     database: Session, recording: Recorder, claimed: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a process killed in between would score the attack again."""
-    kept = SCORED.model_copy(update={"checkpoint": saved(tmp_path, 1)})
     monkeypatch.setattr(records, "checkpoint", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        recording.record(kept)
+        recording.record(SCORED.model_copy(update={"checkpoint": saved(tmp_path, 1)}))
     assert records.results(database, claimed.job_id) == []
     monkeypatch.undo()
-    recording.record(kept)
+    recording.record(SCORED.model_copy(update={"checkpoint": saved(tmp_path, 1)}))
     database.expire_all()
     (body,) = records.results(database, claimed.job_id)
     assert "checkpoint" not in body
