@@ -29,7 +29,7 @@ from worker.devices import cpu_model
 
 PRESETS = Path(__file__).parent.parent / "presets"
 TWO_CORES = ("fashion-robust", "cifar-short", "thesis-4.1", "admm-lenet", "lenet-front", "mnist-eps03")
-"""Presets of which every run ends within twenty minutes on two cores."""
+"""Presets made for two cores: alone there, no run is meant to take longer than twenty minutes."""
 QUICK, SEEDS = 300.0, 5
 
 

@@ -56,9 +56,8 @@ def kept(folder: Path) -> dict[str, Path]:
     return found
 
 
-def outcomes(folder: Path, preset: Preset) -> list[Outcome]:
-    """What the kept runs gave whose specification is a row's, in whatever folder they lie."""
-    logs = kept(folder)
+def outcomes(logs: dict[str, Path], preset: Preset) -> list[Outcome]:
+    """What those of the kept runs gave whose specification is a row's, in whatever folder they lie."""
     found = [_outcome(path, preset.digests[digest]) for digest, path in logs.items() if digest in preset.digests]
     return [one for one in found if one]
 

@@ -55,7 +55,7 @@ def test_every_row_runs_once_and_quick_ones_five_times(rows: ModuleType, tmp_pat
     assert keep_all(rows, tmp_path) == [("quick", 1), ("slow", 1), *(("quick", seed) for seed in (2, 3, 4, 5))]
     assert keep_all(rows, tmp_path) == []
     assert sorted(path.suffix for path in (tmp_path / "small").iterdir()) == [".jsonl"] * 6
-    assert len(eventlog.outcomes(tmp_path, PRESETS["small"])) == 6
+    assert len(eventlog.outcomes(eventlog.kept(tmp_path), PRESETS["small"])) == 6
 
 
 def test_a_run_that_was_killed_is_done_again_from_its_start(

@@ -145,9 +145,9 @@ def _shown(head: Head, cell: Cell | None) -> Shown:
 
 def _ends(cell: Cell) -> tuple[float | None, float | None]:
     """The ends of a cell's line: one standard deviation over seeds; of one seed, the 95 % interval over its images."""
-    if cell.ours is None or cell.std is not None:
-        return (None, None) if cell.ours is None else (cell.ours - (cell.std or 0), cell.ours + (cell.std or 0))
-    if not cell.images:
+    if cell.ours is not None and cell.std is not None:
+        return cell.ours - cell.std, cell.ours + cell.std
+    if cell.ours is None or not cell.images:
         return None, None
     low, high = wilson(round(cell.ours / 100 * cell.images), cell.images)
     return 100 * low, 100 * high

@@ -48,7 +48,7 @@ def kept(folder: Path, text: str, planned: Planned = PLANNED) -> Path:
 
 def test_a_log_gives_what_the_run_gave(text: str, tmp_path: Path) -> None:
     kept(tmp_path, text)
-    (found,) = eventlog.outcomes(tmp_path, PRESET)
+    (found,) = eventlog.outcomes(eventlog.kept(tmp_path), PRESET)
     events = {event["kind"]: event for event in map(json.loads, text.splitlines()[1:])}
     assert found.values["clean"] == 100 * events["scored"]["accuracy"]
     assert found.values["channel_sparsity"] == 100 * events["compacted"]["channel_sparsity"]
@@ -68,7 +68,7 @@ def test_a_log_names_its_specification_and_machine_and_no_path(text: str) -> Non
 def test_a_log_counts_in_every_table_that_asks_for_the_same(text: str, tmp_path: Path) -> None:
     kept(tmp_path, text)
     rows = [{"id": "elsewhere", "setting": "the same under another name"}]
-    (found,) = eventlog.outcomes(tmp_path, Preset.model_validate(TABLE | {"rows": rows}))
+    (found,) = eventlog.outcomes(eventlog.kept(tmp_path), Preset.model_validate(TABLE | {"rows": rows}))
     assert (found.row, found.source) == ("elsewhere", "presets/results/small/one.published.seed1.jsonl")
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_diverges_leaves_a_log_and_counts_as_collapsed(tmp_path: Path
     file = io.StringIO()
     eventlog.write(file, PLANNED, {}, diverging())
     kept(tmp_path, file.getvalue())
-    (found,) = eventlog.outcomes(tmp_path, PRESET)
+    (found,) = eventlog.outcomes(eventlog.kept(tmp_path), PRESET)
     assert (found.collapsed, found.values) == (True, {})
 
 
@@ -89,15 +89,15 @@ def test_a_log_of_another_specification_does_not_count(text: str, tmp_path: Path
     other = Preset.model_validate(
         TABLE | {"spec": TABLE["spec"] | {"model": {"name": "lenet5", "widths": "20-50-500"}}}
     )
-    assert eventlog.outcomes(tmp_path, other) == []
+    assert eventlog.outcomes(eventlog.kept(tmp_path), other) == []
     changed = text.replace('"lambda1": 1.0', '"lambda1": 1.5')
     assert changed != text
     kept(tmp_path, changed)
-    assert eventlog.outcomes(tmp_path, PRESET) == []
+    assert eventlog.outcomes(eventlog.kept(tmp_path), PRESET) == []
 
 
 def test_a_log_that_ends_early_or_is_no_longer_valid_does_not_count(text: str, tmp_path: Path) -> None:
     kept(tmp_path, "\n".join(text.splitlines()[:-1]))
-    assert eventlog.outcomes(tmp_path, PRESET) == []
+    assert eventlog.outcomes(eventlog.kept(tmp_path), PRESET) == []
     kept(tmp_path, text.replace('"lambda1": 1.0', '"lambda1": -1.0'))
-    assert eventlog.outcomes(tmp_path, PRESET) == []
+    assert eventlog.outcomes(eventlog.kept(tmp_path), PRESET) == []
