@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.noise import Expectation
 from core.threat import Threat
 
 Network = Callable[[Tensor], Tensor]
@@ -30,15 +31,33 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return logits.masked_fill(truth, -torch.inf).amax(1) - logits[truth]
 
 
-LOSSES: dict[str, PerImageLoss] = {"ce": cross_entropy, "margin": margin}
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio: the margin over z_(1) - z_(3), the largest minus the third largest logit. (B, K), (B,) -> (B,).
+
+    Croce and Hein 2020 (arXiv 2003.01690), equation 6. Neither a shift nor a scale of the logits changes it, so a network
+    cannot hide behind large ones. Needs three classes or more.
+    """
+    largest = logits.topk(3, 1).values
+    return margin(logits, y) / (largest[:, 0] - largest[:, 2] + 1e-12)
+
+
+LOSSES: dict[str, PerImageLoss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 
 
 def gradient(net: Network, x: Tensor, y: Tensor, loss: PerImageLoss) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient to the pixels alone, the per-image losses and the logits at `x`.
+    """Gradient to the pixels alone, the per-image losses and the logits at `x`; of an `Expectation`, their means over its draws.
 
     The losses are summed, not averaged: every image keeps the scale it would have alone. No gradient of a parameter is
     computed or touched (2 forward-equivalents, where `backward()` would cost 3).
     """
+    if not isinstance(net, Expectation):
+        return _gradient(net, x, y, loss)
+    drawn = [_gradient(net.net, x, y, loss) for _ in range(net.draws)]
+    pixels, losses, logits = (torch.stack(each).mean(0) for each in zip(*drawn, strict=True))
+    return pixels, losses, logits
+
+
+def _gradient(net: Network, x: Tensor, y: Tensor, loss: PerImageLoss) -> tuple[Tensor, Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = net(x)

@@ -4,7 +4,8 @@ Training, every attack step, selection and judging seed the network with keys th
 draw (see `core.device.seed_of`).
 """
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,6 +21,12 @@ class Stochastic(nn.Module):
         super().__init__()
         self.stream: torch.Generator | None = None
         self.silent = False
+        self.joint = False  # whether the images of a batch influence one another in it
+        self.frozen: Tensor | None = None  # the `context` it goes by, instead of each batch's own
+
+    def context(self, x: Tensor) -> Tensor:
+        """What a joint layer takes from its whole input (B, C, H, W), as a scalar."""
+        raise NotImplementedError
 
     def draw(self, like: Tensor) -> Tensor:
         """Standard normal noise of the shape (B, C, H, W), type and device of `like`, laid out channels last.
@@ -47,6 +54,32 @@ def reseed(net: nn.Module, *key: Key) -> None:
         layer.stream.manual_seed(seed_of(number, *key))
 
 
+def joint_layers(net: nn.Module) -> list[Stochastic]:
+    """The random layers in which the images of a batch influence one another."""
+    return [layer for layer in stochastic_layers(net) if layer.joint and layer.frozen is None]
+
+
+@torch.no_grad()
+def frozen(net: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """A copy of a seeded network whose joint layers go by constants, the means of their contexts over `batches`.
+
+    Each image is then its own problem: nothing that an attack does to one changes another's logits.
+    """
+    alone = copy.deepcopy(net)
+    seen: dict[nn.Module, list[Tensor]] = {layer: [] for layer in joint_layers(alone)}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, inputs: seen[layer].append(layer.context(*inputs)))
+        for layer in joint_layers(alone)
+    ]
+    for x in batches:
+        alone(x)
+    for hook in hooks:
+        hook.remove()
+    for layer in joint_layers(alone):
+        layer.frozen = torch.stack(seen[layer]).mean()
+    return alone
+
+
 @contextmanager
 def silent(net: nn.Module) -> Iterator[None]:
     """The network without its noise: the deterministic twin of a random one."""
@@ -72,3 +105,19 @@ class Quiet(nn.Module):
         """(B, C, H, W) to (B, classes), without noise."""
         with silent(self.net):
             return torch.as_tensor(self.net(x))
+
+
+class Expectation(nn.Module):
+    """A random network as an attacker should see it: called, the mean logits of `draws` draws.
+
+    `core.ascent.gradient` averages the gradients of the draws instead (expectation over transformation; Athalye et al. 2018,
+    arXiv 1707.07397): the mean of the losses' gradients, not the gradient at the mean of the logits.
+    """
+
+    def __init__(self, net: nn.Module, draws: int) -> None:
+        super().__init__()
+        self.net, self.draws = net, draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, classes)."""
+        return torch.stack([torch.as_tensor(self.net(x)) for _ in range(self.draws)]).mean(0)

@@ -248,22 +248,27 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
         yield Problem(
             f"{at}/replicates", "leads past the largest seed", spec.replicates, f"at most {2**31 - spec.seed}"
         )
-    yield from _repeated_labels(spec, at)
+    yield from _unfit_attacks(spec, at)
     yield from _wrong_shape(spec, at)
     yield from _unfit(spec, at)
 
 
-def _repeated_labels(spec: JobSpec, at: str) -> Iterator[Problem]:
+def _unfit_attacks(spec: JobSpec, at: str) -> Iterator[Problem]:
     seen = {"clean"}
     for number, attack in enumerate(spec.resolved().evaluate.paper.attacks):
+        here = f"{at}/evaluate/paper/attacks/{number}"
         if attack.label in seen:
-            yield Problem(
-                f"{at}/evaluate/paper/attacks/{number}/label",
-                "is taken",
-                attack.label,
-                "a label of its own in this list",
-            )
+            yield Problem(f"{here}/label", "is taken", attack.label, "a label of its own in this list")
         seen.add(attack.label or "")
+        if attack.norm not in attack.norms:
+            yield Problem(
+                f"{here}/norm", f"{attack.name} does not search there", attack.norm, " or ".join(attack.norms)
+            )
+        elif attack.norm == "linf" and attack.eps is not None and attack.eps > 1:
+            yield Problem(f"{here}/eps", "is more than the whole box", str(attack.eps), "at most 1 in the norm linf")
+        if spec.dataset.num_classes < attack.least_classes:
+            classes = f"{spec.dataset.num_classes} classes of {spec.dataset.name}"
+            yield Problem(here, "has a loss for more classes", classes, f"{attack.least_classes} classes or more")
 
 
 def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:

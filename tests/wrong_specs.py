@@ -20,7 +20,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("number as text", {**LEAST, "train": {"epochs": "3"}}, "/train/epochs", "should be a valid integer"),
     ("fraction of an epoch", {**LEAST, "train": {"epochs": 2.5}}, "/train/epochs", "should be a valid integer"),
     ("true as a number", {**LEAST, "seed": True}, "/seed", "should be a valid integer"),
-    ("eps 9", {**LEAST, "threat": {"eps": 9}}, "/threat/eps", "should be less than or equal to 1"),
+    ("eps 9", {**LEAST, "threat": {"eps": 9}}, "/threat/eps", "must be at most 1 in the norm linf"),
     ("negative eps", {**LEAST, "threat": {"eps": -0.1}}, "/threat/eps", "should be greater than or equal to 0"),
     ("eps over zero", {**LEAST, "threat": {"eps": "1/0"}}, "/threat/eps", "a fraction such as 8/255"),
     ("eps in words", {**LEAST, "threat": {"eps": "eight"}}, "/threat/eps", "a fraction such as 8/255"),

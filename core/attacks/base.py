@@ -8,7 +8,7 @@ random generators as they were.
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.device import kept_rng
 from core.family import Plugin
 from core.modes import kept_modes
-from core.threat import Radius, Threat
+from core.threat import Norm, Radius, Threat
 
 Keep = Literal["best", "last"]
 
@@ -25,8 +25,13 @@ Keep = Literal["best", "last"]
 class Attack(Plugin):
     """An adversary that moves images within a ball so that the network errs. Members give `steps_from`."""
 
+    norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
+    """The norms in whose balls it can search."""
+
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
     """The key of its results, unique in its list; by default the name and the number of steps."""
+    norm: Norm | None = None
+    """Norm of the ball; the threat's if left out."""
     eps: Radius | None = None
     """Radius; the threat's if left out."""
     images: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -52,14 +57,21 @@ class Attack(Plugin):
 
     def within(self, threat: Threat, keep: Keep = "best") -> Self:
         """These settings with what they leave open filled in; `keep` is the protocol's rule for iterates."""
-        filled = self.model_copy(update={"eps": threat.eps if self.eps is None else self.eps})
+        eps = threat.eps if self.eps is None else self.eps
+        filled = self.model_copy(update={"norm": self.norm or threat.norm, "eps": eps})
         return filled.model_copy(update={"label": self.label or filled.default_label})
 
     @property
     def threat(self) -> Threat:
-        """The ball, once `within` has filled in its radius."""
+        """The ball, once `within` has filled in its norm and radius."""
+        assert self.norm, "within(threat) comes first"
         assert self.eps is not None, "within(threat) comes first"
-        return Threat(eps=self.eps)
+        return Threat(norm=self.norm, eps=self.eps)
+
+    @property
+    def least_classes(self) -> int:
+        """The fewest classes that its loss is made for."""
+        return 2
 
     @property
     def black_box(self) -> bool:

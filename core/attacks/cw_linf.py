@@ -6,19 +6,21 @@ points above what an eps-bounded margin attack leaves: the two are not comparabl
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from core.attacks.pgd import GradientAttack
+from core.threat import Norm
 
 
 class CwLinf(GradientAttack):
     """PGD on the Carlini-Wagner margin (arXiv 1608.04644, f_6; as in Madry et al. 2018), 50 steps from a random start."""
 
     name: Literal["cw_linf"] = "cw_linf"
+    norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     steps: Annotated[int, Field(ge=1, le=10_000)] = 50
     """Gradient steps."""
 

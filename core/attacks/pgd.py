@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from core.ascent import LOSSES, Best, ascend
 from core.attacks.base import Attack, Keep
-from core.family import Exact
-from core.threat import Threat, usual_step
+from core.threat import Step, Threat, usual_step
+
+Ascended = Literal["ce", "margin", "dlr"]
 
 
 class GradientAttack(Attack):
@@ -22,7 +23,7 @@ class GradientAttack(Attack):
 
     steps: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Gradient steps from each start."""
-    step: Annotated[Exact, Field(ge=0, le=1)] | None = None
+    step: Step | None = None
     """Length of a step; 2.5 eps / steps if left out."""
     keep: Keep | None = None
     """The image returned: the best iterate met, the clean image included, or the last one (the papers' rule, and the default
@@ -40,9 +41,14 @@ class GradientAttack(Attack):
         yield x
 
     @property
-    def ascends(self) -> Literal["ce", "margin"]:
+    def ascends(self) -> Ascended:
         """The name of the loss."""
         return "ce"
+
+    @property
+    def least_classes(self) -> int:
+        """The difference of logits ratio compares the first three."""
+        return 3 if self.ascends == "dlr" else 2
 
     def steps_from(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """The iterates of the one start, or after each iterate the best so far: of all, or of the last ones of the starts."""
@@ -94,8 +100,8 @@ class Pgd(GradientAttack):
     """Start at a uniform point of the ball, or at the image."""
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     """Number of starts."""
-    loss: Literal["ce", "margin"] = "ce"
-    """The loss that is ascended."""
+    loss: Ascended = "ce"
+    """The loss that is ascended: cross-entropy, the Carlini-Wagner margin, or the difference of logits ratio."""
 
     @classmethod
     def cheap(cls) -> dict[str, object]:
@@ -113,6 +119,6 @@ class Pgd(GradientAttack):
         return self.restarts
 
     @property
-    def ascends(self) -> Literal["ce", "margin"]:
+    def ascends(self) -> Ascended:
         """The loss."""
         return self.loss

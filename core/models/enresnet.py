@@ -66,10 +66,18 @@ class FeynmanKacNoise(Stochastic):
         self.coefficient = coefficient
         self.axes = (0, 1, 2, 3) if over == "batch" else (1, 2, 3)
 
+        self.joint = over == "batch"
+
+    def context(self, x: Tensor) -> Tensor:
+        """The standard deviation of the batch, a scalar."""
+        return x.float().std()
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         if self.silent:
             return x
+        if self.frozen is not None:
+            return torch.addcmul(x, self.draw(x), (self.coefficient * self.frozen).to(x.dtype))
         return cast(Tensor, AddNoise.apply(x, self.draw(x), self.coefficient, self.axes))  # type: ignore[no-untyped-call]
 
 

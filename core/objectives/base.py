@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.ascent import PerImageLoss, ascend
-from core.family import Exact, Plugin
-from core.threat import Radius, Threat, usual_step
+from core.family import Plugin
+from core.threat import Norm, Radius, Step, Threat, usual_step
 
 Craft = Literal["eval", "train", "train_frozen_stats"]
 Stats = dict[str, Tensor]
@@ -41,26 +41,29 @@ class Objective(Plugin):
 class Crafted(Objective):
     """An objective that trains on images which it first moves within the threat's ball, by projected gradient ascent."""
 
+    norm: Norm | None = None
+    """Norm of the ball; the threat's if left out."""
     eps: Radius | None = None
     """Radius; the threat's if left out."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """Gradient steps (thesis: 10)."""
-    step: Annotated[Exact, Field(ge=0, le=1)] | None = None
+    step: Step | None = None
     """Length of a step; 2.5 eps / steps if left out (2/255 for 10 steps at 8/255, the thesis's)."""
     craft_batchnorm: Craft = "eval"
     """Batch norm while crafting: running statistics; the batch's, moving the running ones (EnResNet); or without moving."""
 
     def within(self, threat: Threat) -> Self:
-        """eps and step filled in."""
+        """norm, eps and step filled in."""
         eps = threat.eps if self.eps is None else self.eps
         step = usual_step(eps, self.steps) if self.step is None else self.step
-        return self.model_copy(update={"eps": eps, "step": step})
+        return self.model_copy(update={"norm": self.norm or threat.norm, "eps": eps, "step": step})
 
     @property
     def threat(self) -> Threat:
         """The ball, once `within` has filled in its radius."""
+        assert self.norm, "within(threat) comes first"
         assert self.eps is not None, "within(threat) comes first"
-        return Threat(eps=self.eps)
+        return Threat(norm=self.norm, eps=self.eps)
 
     def ascent(self, net: nn.Module, x: Tensor, y: Tensor, start: Tensor, loss: PerImageLoss) -> Tensor:
         """The last iterate of projected gradient ascent on `loss`, (B, C, H, W)."""
