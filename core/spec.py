@@ -16,9 +16,11 @@ from pydantic import AfterValidator, Field, ValidationError
 from torch import nn
 
 from core.attacks.base import Attack
+from core.attacks.pgd import Pgd
 from core.datasets.base import Dataset
 from core.device import kept_rng
 from core.errors import InvalidSpec, Problem
+from core.events import WORST_CASE
 from core.exporters.base import Exporter
 from core.exporters.compact import Compact
 from core.exporters.safetensors import Safetensors
@@ -98,6 +100,29 @@ class Paper(Settings):
     """The attacks, besides none at all."""
 
 
+class Strict(Settings):
+    """The protocol that an expert accepts: right clean and attacked, by the worst of all attacks, image by image.
+
+    On a random network gradients are averages over noise draws; the worst candidate of an image is chosen on some draws and
+    judged on others.
+    """
+
+    images: Count | None = None
+    """A prefix of the evaluated images; the first 1,000, or all if there are fewer, if left out."""
+    noise_context: Literal["frozen_std"] = "frozen_std"
+    """Noise whose scale spans a batch goes by constants measured on training images: each image is its own problem."""
+    eot: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    """Draws that an attack's gradients average, on random networks; `auto` takes as many as make the average repeatable."""
+    selection_draws: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Noise draws by which the worst candidate of an image is chosen."""
+    judging_draws: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Noise draws of another stream, by which it is judged."""
+    precision: Literal["fp32"] = "fp32"
+    """Attack and judge compute in fp32, TF32 off."""
+    attacks: Annotated[tuple[AnyAttack, ...], Field(min_length=1, max_length=50)] | None = None
+    """The attacks; if left out, those of `core.spec.strict_attacks`."""
+
+
 class Evaluate(Settings):
     """How the network is judged, on the test set."""
 
@@ -107,6 +132,8 @@ class Evaluate(Settings):
     """A fixed prefix of the test set; all of it if left out."""
     paper: Paper = Paper()
     """The papers' protocol."""
+    strict: Strict | None = None
+    """The strict protocol; not run if null."""
     audit: Literal["off", "quick"] = "quick"
     """Whether the evaluation itself is checked for masked gradients."""
 
@@ -167,8 +194,16 @@ class JobSpec(Settings):
         """The same job with everything inherited written out."""
         paper = Paper(attacks=tuple(attack.within(self.threat, "last") for attack in self.evaluate.paper.attacks))
         images = self.evaluate.images or self.dataset.test_size
-        evaluate = self.evaluate.model_copy(update={"paper": paper, "images": images})
+        evaluate = self.evaluate.model_copy(update={"paper": paper, "images": images, "strict": self._strict(images)})
         return self.model_copy(update={"objective": self.objective.within(self.threat), "evaluate": evaluate})
+
+    def _strict(self, images: int) -> Strict | None:
+        strict = self.evaluate.strict
+        if not strict:
+            return None
+        attacks = strict_attacks() if strict.attacks is None else strict.attacks
+        within = tuple(attack.within(self.threat) for attack in attacks)
+        return strict.model_copy(update={"images": strict.images or min(1000, images), "attacks": within})
 
     def seeds(self) -> Iterator[Self]:
         """One job for each replicate."""
@@ -184,6 +219,11 @@ class JobSpec(Settings):
         """SHA-256 of what is computed: the resolved specification without name, project and resources."""
         what = self.resolved().model_dump(mode="json", exclude={"name", "project", "resources"})
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def strict_attacks() -> tuple[Attack, ...]:
+    """The attacks of the strict protocol where a job names none."""
+    return (Pgd(steps=100, restarts=5), Pgd(steps=100, loss="margin", label="pgd100_margin"))
 
 
 def parse(document: Any, prefix: str = "") -> JobSpec:
@@ -244,6 +284,14 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
         yield Problem(
             f"{at}/evaluate/images", "is more than the test set has", evaluate.images, f"at most {data.test_size}"
         )
+    wanted = evaluate.images or data.test_size
+    if evaluate.strict and evaluate.strict.images and evaluate.strict.images > wanted:
+        yield Problem(
+            f"{at}/evaluate/strict/images",
+            "is more than are evaluated",
+            evaluate.strict.images,
+            f"at most {wanted}, the images of evaluate",
+        )
     if spec.seed + spec.replicates > 2**31:
         yield Problem(
             f"{at}/replicates", "leads past the largest seed", spec.replicates, f"at most {2**31 - spec.seed}"
@@ -254,9 +302,16 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
 
 
 def _unfit_attacks(spec: JobSpec, at: str) -> Iterator[Problem]:
-    seen = {"clean"}
-    for number, attack in enumerate(spec.resolved().evaluate.paper.attacks):
-        here = f"{at}/evaluate/paper/attacks/{number}"
+    evaluate = spec.resolved().evaluate
+    yield from _unfit_list(spec, f"{at}/evaluate/paper/attacks", evaluate.paper.attacks)
+    if evaluate.strict:
+        yield from _unfit_list(spec, f"{at}/evaluate/strict/attacks", evaluate.strict.attacks or ())
+
+
+def _unfit_list(spec: JobSpec, at: str, attacks: tuple[Attack, ...]) -> Iterator[Problem]:
+    seen = {"clean", WORST_CASE}
+    for number, attack in enumerate(attacks):
+        here = f"{at}/{number}"
         if attack.label in seen:
             yield Problem(f"{here}/label", "is taken", attack.label, "a label of its own in this list")
         seen.add(attack.label or "")
@@ -285,11 +340,12 @@ def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:
 def _unfit(spec: JobSpec, at: str) -> Iterator[Problem]:
     """What the sparsifier has against the network."""
     try:
-        spec.sparsifier.fits(partial(_shape, spec), spec.model.ties())
+        spec.sparsifier.fits(partial(shape_of, spec), spec.model.ties())
     except InvalidSpec as error:
         yield from (replace(problem, pointer=at + problem.pointer) for problem in error.problems)
 
 
-def _shape(spec: JobSpec) -> nn.Module:
+def shape_of(spec: JobSpec) -> nn.Module:
+    """The network without storage, on torch's meta device."""
     with kept_rng(), torch.device("meta"):
         return spec.model.build(spec.dataset.num_classes, spec.dataset.shape[0])

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.accuracy import Trial, wilson
+from core.accuracy import Trial
 from core.attacks.nattack import NAttack
 from core.attacks.pgd import Pgd
 from core.datasets.base import Split
+from core.intervals import wilson
 from core.noise import Stochastic
 from core.threat import Threat
 
