@@ -201,7 +201,7 @@ class Evaluation:
             "eps": float(self.spec.threat.eps) if label == WORST_CASE else found.eps,
         }
         if self.random:
-            always = float(worst.always.float().mean())
+            always = float(worst.always.double().mean())
             more |= {"selection_draws": strict.selection_draws, "eot": self.eot, "always": always}
         return found.model_copy(update=more)
 
