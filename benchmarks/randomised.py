@@ -114,7 +114,7 @@ def choosing(clean: Shares, attacks: list[Shares]) -> Iterator[str]:
     for one in same[1:]:
         greedy = greedy.or_worse(one)
     yield f"| worst of clean and both frozen, chosen by 32 other draws (strict) | {points(strict.right)} | |"
-    yield f"| the same, chosen by the judging draws themselves | {points(greedy.right)} | {difference(greedy.right, strict.right)} |"
+    yield f"| the same, chosen by the judging draws | {points(greedy.right)} | {difference(greedy.right, strict.right)} |"
     yield f"| right in all 64 draws, strict's worst (diagnostic) | {points(strict.always)} | |"
     yield f"| right in all 64 draws, clean images (diagnostic) | {points(start.always)} | |"
 

@@ -125,6 +125,15 @@ class Mismatch(SparringError):
 
 
 @dataclass(eq=False)
+class NotPaired(SparringError):
+    """These results cannot be compared: given {has}, needed {wants}."""
+
+    has: str
+    wants: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
 class ExportChanged(SparringError):
     """The {exporter} export does not compute what the network computes: {problem}."""
 
