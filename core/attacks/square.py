@@ -137,8 +137,8 @@ def window(x: Tensor, s: int, generator: torch.Generator) -> Window:
 def bumps(s: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """A pattern of length 1 and side `s`: a positive bump beside a negative one, lying or standing (equation 2). (s, s)."""
     halves = [bump(s // 2, s), -bump(s - s // 2, s)]
-    pattern = torch.cat([half / half.norm().clamp_min(1e-12) for half in halves]).to(like)
-    pattern = pattern / pattern.norm()
+    pattern = torch.cat([half / torch.linalg.vector_norm(half).clamp_min(1e-12) for half in halves]).to(like)
+    pattern = pattern / torch.linalg.vector_norm(pattern)
     return pattern.T if int(torch.randint(2, (), generator=generator, device=like.device)) else pattern
 
 
