@@ -54,7 +54,7 @@ def test_the_points_of_a_small_ascent_are_those_worked_out_by_hand() -> None:
     """
     x = torch.full((1, 1, 1, 1), 0.5)
     points = ascend(
-        nn.Flatten(), x, torch.zeros(1), x, Threat(eps=Fraction(2, 5)), 10, lambda z, y: -(z[:, 0] - 0.56) ** 2
+        nn.Flatten(), x, torch.zeros(1), x, Threat(eps=Fraction(2, 5)), 10, lambda z, y: -((z[:, 0] - 0.56) ** 2)
     )
     visited = torch.cat([point for point, _ in points]).flatten()[:6]
     torch.testing.assert_close(visited, torch.tensor([0.5, 0.9, 0.4, 0.7, 0.45, 0.6]))
