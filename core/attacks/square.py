@@ -136,17 +136,17 @@ def window(x: Tensor, s: int, generator: torch.Generator) -> Window:
 
 def bumps(s: int, like: Tensor, generator: torch.Generator) -> Tensor:
     """A pattern of length 1 and side `s`: a positive bump beside a negative one, lying or standing (equation 2). (s, s)."""
-    halves = [bump(s // 2, s), -bump(s - s // 2, s)]
-    pattern = torch.cat([half / torch.linalg.vector_norm(half).clamp_min(1e-12) for half in halves]).to(like)
-    pattern = pattern / torch.linalg.vector_norm(pattern)
-    return pattern.T if int(torch.randint(2, (), generator=generator, device=like.device)) else pattern
+    pattern = torch.cat([bump(s // 2, s), -bump(s - s // 2, s)]).to(like)
+    pattern = pattern / pattern.square().sum().sqrt()
+    return pattern.t() if int(torch.randint(2, (), generator=generator, device=like.device)) else pattern
 
 
 def bump(h: int, w: int) -> Tensor:
-    """Equation 2: the sum of 1 / j^2 from m + 1 to n + 1, with m the distance from the middle and n its largest. (h, w)."""
+    """The sum of 1 / j^2 from m + 1 to n + 1, with m the distance from the middle and n its largest, to length 1. (h, w)."""
     rows, columns = (torch.arange(h) - h // 2).abs(), (torch.arange(w) - w // 2).abs()
     terms = 1 / torch.arange(1, max(h, w) // 2 + 2).double().square()
-    return terms.flip(0).cumsum(0).flip(0)[torch.maximum(rows[:, None], columns)].float()
+    hill = terms.flip(0).cumsum(0).flip(0)[torch.maximum(rows[:, None], columns)]
+    return hill / hill.square().sum().sqrt().clamp_min(1e-12)
 
 
 def channel_length(delta: Tensor) -> Tensor:
