@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.noise import Expectation
+from core.noise import Expectation, stochastic_layers
 from core.threat import Threat
 
 Network = Callable[[Tensor], Tensor]
@@ -88,10 +88,25 @@ class Best:
         self.loss = torch.full((len(x),), -torch.inf, device=x.device)
         self.fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
-    def show(self, candidate: Tensor, logits: Tensor, y: Tensor, losses: Tensor) -> None:
-        """Keep `candidate` for the images where it is better than all before. (B, C, H, W), (B, K), (B,), (B,)."""
+    def show(
+        self, candidate: Tensor, logits: Tensor, y: Tensor, losses: Tensor, some: Tensor | slice = slice(None)
+    ) -> None:
+        """Keep `candidate` for the images where it is better than all before. (B, C, H, W), (B, K), (B,), (B,).
+
+        `some` are the indices of the images that are shown, (B,), where those are not all.
+        """
         fooled = logits.argmax(1) != y
-        better = (fooled & ~self.fooled) | ((fooled == self.fooled) & (losses > self.loss))
-        self.image = torch.where(better.view(-1, 1, 1, 1), candidate, self.image)
-        self.loss = torch.where(better, losses, self.loss)
-        self.fooled = self.fooled | fooled
+        before = self.fooled[some]
+        better = (fooled & ~before) | ((fooled == before) & (losses > self.loss[some]))
+        self.image[some] = torch.where(better.view(-1, 1, 1, 1), candidate, self.image[some])
+        self.loss[some] = torch.where(better, losses, self.loss[some])
+        self.fooled[some] = before | fooled
+
+    def left(self, net: nn.Module) -> Tensor:
+        """The indices of the images that are still to be attacked, (B,): those that nothing has fooled yet.
+
+        On a random network all: what fools some draws need not fool the next, and the images of a batch may influence one
+        another.
+        """
+        everyone = torch.arange(len(self.fooled), device=self.fooled.device)
+        return everyone if stochastic_layers(net) else everyone[~self.fooled]

@@ -30,7 +30,10 @@ ATTACKS = {
     "nattack": "NAttack",
     "apgd_ce": "APGD-CE",
     "apgd_dlr": "APGD-DLR",
+    "apgd_t": "APGD-T",
+    "fab": "FAB-T",
     "square": "Square",
+    "autoattack": "AutoAttack",
 }
 NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
 OBJECTIVES = {"natural": "natural", "pgd": "PGD", "trades": "TRADES"}

@@ -27,6 +27,18 @@ class TwoClasses(nn.Module):
         return self.linear(x.flatten(1))
 
 
+class FourClasses(TwoClasses):
+    """The same with logits (z, -z), and two more classes that never come first: still linear, with the same optimum.
+
+    The differences of logits ratio, too, rise wherever the margin between the first two does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = super().forward(x)
+        half = (z[:, :1] - z[:, 1:]) / 2
+        return torch.cat([half, -half, torch.full_like(half, -10).expand(-1, 2)], 1)
+
+
 @pytest.fixture
 def small() -> nn.Module:
     """A network with batch norm, one layer of which is frozen while the rest trains."""

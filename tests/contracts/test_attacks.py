@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts.conftest import TwoClasses, of
+from contracts.conftest import FourClasses, TwoClasses, of
 from core.ascent import LOSSES, cross_entropy
 from core.attacks.base import Attack
 from core.device import generator
@@ -31,6 +31,11 @@ def patient(attack: Attack) -> Attack:
     return attack
 
 
+def linear(attack: Attack) -> TwoClasses:
+    """A linear network with classes enough for the attack's loss."""
+    return TwoClasses() if attack.least_classes <= 2 else FourClasses()
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_at_radius_zero_the_image_comes_back(attack: Attack, small: nn.Module, images) -> None:
     x, y = images
@@ -49,7 +54,7 @@ def test_the_result_is_in_the_ball_and_in_the_box(attack: Attack, small: nn.Modu
 
 @pytest.mark.parametrize("attack", STRONGEST)
 def test_on_a_linear_network_the_optimum_is_hit_exactly(attack: Attack) -> None:
-    net = TwoClasses()
+    net = linear(attack)
     x, y = torch.rand(6, 3, 4, 4) * 0.8 + 0.1, torch.tensor([0, 1, 0, 1, 0, 1])
     uphill = (net.linear.weight[1 - y] - net.linear.weight[y]).sign().view_as(x)
     moved = attacked(patient(attack), net, x, y)
@@ -112,7 +117,7 @@ def test_no_image_ends_worse_than_it_began(attack: Attack, small: nn.Module, ima
 
 @pytest.mark.parametrize("attack", STRONGEST)
 def test_pixels_at_the_edge_of_the_box_can_move(attack: Attack) -> None:
-    net = TwoClasses()
+    net = linear(attack)
     x, y = torch.zeros(2, 3, 4, 4), torch.tensor([0, 1])
     moved = attacked(patient(attack), net, x, y)
     uphill = (net.linear.weight[1 - y] - net.linear.weight[y]).view_as(x) > 0
@@ -121,7 +126,7 @@ def test_pixels_at_the_edge_of_the_box_can_move(attack: Attack) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_log_softmax_head_is_attacked_like_any_other(attack: Attack) -> None:
-    net = nn.Sequential(TwoClasses(), nn.LogSoftmax(1))
+    net = nn.Sequential(linear(attack), nn.LogSoftmax(1))
     x, y = torch.rand(6, 3, 4, 4) * 0.8 + 0.1, torch.tensor([0, 1, 0, 1, 0, 1])
     moved = attacked(patient(attack), net, x, y, Fraction(1, 10))
     right = net(x).argmax(1) == y  # an attack may leave alone what is wrong already
