@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from torch import nn
 
 from core.attacks.base import Attack
+from core.attacks.transfer import TWIN
 from core.datasets.base import Dataset
 from core.device import kept_rng
 from core.errors import InvalidSpec, Problem
@@ -24,6 +25,7 @@ from core.exporters.compact import Compact
 from core.exporters.safetensors import Safetensors
 from core.family import OneOf, Settings
 from core.models.base import Model
+from core.noise import stochastic_layers
 from core.objectives.base import Objective
 from core.objectives.natural import Natural
 from core.optimizers import Optimizer
@@ -260,15 +262,22 @@ def _unfit_attacks(spec: JobSpec, at: str) -> Iterator[Problem]:
         if attack.label in seen:
             yield Problem(f"{here}/label", "is taken", attack.label, "a label of its own in this list")
         seen.add(attack.label or "")
-        if attack.norm not in attack.norms:
+        if attack.norm not in attack.searches:
             yield Problem(
-                f"{here}/norm", f"{attack.name} does not search there", attack.norm, " or ".join(attack.norms)
+                f"{here}/norm", f"{attack.name} does not search there", attack.norm, " or ".join(attack.searches)
             )
         elif attack.norm == "linf" and attack.eps is not None and attack.eps > 1:
             yield Problem(f"{here}/eps", "is more than the whole box", str(attack.eps), "at most 1 in the norm linf")
         if spec.dataset.num_classes < attack.least_classes:
             classes = f"{spec.dataset.num_classes} classes of {spec.dataset.name}"
             yield Problem(here, "has a loss for more classes", classes, f"{attack.least_classes} classes or more")
+        if attack.needs_noise and not stochastic_layers(_shape(spec)):
+            yield Problem(
+                f"{here}/from",
+                f"is a twin without noise, but {spec.model.name} has no noise with these settings",
+                TWIN,
+                "the SHA-256 of a stored model's file, or a network with noise",
+            )
 
 
 def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:
