@@ -22,7 +22,7 @@ from core.noise import Expectation, stochastic_layers
 
 
 class Eot(Composite):
-    """Expectation over transformation (Athalye et al. 2018, arXiv 1707.07397): an attack on the mean of a random network's draws."""
+    """Expectation over transformation (Athalye et al. 2018, arXiv 1707.07397): an attack on the mean of many draws."""
 
     name: Literal["eot"] = "eot"
     attack: Annotated[Attack, OneOf("core.attacks", without=("eot", "transfer"))]

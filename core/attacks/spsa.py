@@ -24,7 +24,7 @@ from core.noise import stochastic_layers
 
 
 class Spsa(Queries):
-    """SPSA (Uesato et al. 2018, arXiv 1802.05666): ascent of the margin by differences in random directions; uses logits alone."""
+    """SPSA (Uesato et al. 2018, arXiv 1802.05666): ascent by differences in random directions; uses logits alone."""
 
     name: Literal["spsa"] = "spsa"
     directions: Annotated[int, Field(ge=1, le=10_000)] = 128

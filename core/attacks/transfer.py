@@ -22,7 +22,7 @@ TWIN = "noise_free_twin"
 
 
 class Transfer(Composite):
-    """Adversarial images of another network (Papernot et al. 2016, arXiv 1605.07277): of the noise-free twin or a stored model."""
+    """Images made against another network (Papernot et al. 2016, arXiv 1605.07277): the noise-free twin or a stored model."""
 
     name: Literal["transfer"] = "transfer"
     attack: Annotated[Attack, OneOf("core.attacks", without=("transfer",))]
