@@ -32,7 +32,9 @@ def test_with_many_directions_the_estimate_is_the_gradient_of_the_margin() -> No
     net, x, y = TwoClasses(), torch.rand(3, 3, 4, 4) * 0.8 + 0.1, torch.tensor([0, 1, 0])
     expected = gradient(net, x, y, margin)[0].flatten(1)
     close = [
-        nn.functional.cosine_similarity(Spsa(directions=n)._estimate(net, x, y, generator("cpu", 0)).flatten(1), expected)
+        nn.functional.cosine_similarity(
+            Spsa(directions=n)._estimate(net, x, y, generator("cpu", 0)).flatten(1), expected
+        )
         for n in (10, 3000)
     ]
     assert close[0].max() < 0.7
@@ -50,7 +52,9 @@ def test_one_direction_gives_the_difference_along_its_signs() -> None:
     torch.testing.assert_close(got, expected.detach())
 
 
-@pytest.mark.parametrize("attack", [Spsa(directions=64, iterations=40), NAttack(population=128, iterations=100, lr=0.1)])
+@pytest.mark.parametrize(
+    "attack", [Spsa(directions=64, iterations=40), NAttack(population=128, iterations=100, lr=0.1)]
+)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_black_box_comes_near_the_optimum_of_a_linear_network_in_either_norm(attack, norm: Norm) -> None:
     """From images of 0s and 1s alone, whose pixels must all move inwards."""
@@ -84,7 +88,9 @@ def test_spsa_asks_only_about_images() -> None:
     assert max(float(asked.max()) for asked in seen) <= 1
 
 
-@pytest.mark.parametrize("attack", [Spsa(directions=100, iterations=2), NAttack(population=200, iterations=2, checks=1)])
+@pytest.mark.parametrize(
+    "attack", [Spsa(directions=100, iterations=2), NAttack(population=200, iterations=2, checks=1)]
+)
 def test_as_many_images_are_attacked_together_as_fill_a_forward_pass(attack, net, images) -> None:
     sizes: list[int] = []
     net.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
@@ -107,7 +113,10 @@ def test_nattack_counts_a_check_that_all_its_looks_misjudge(images) -> None:
     net = EnResNet(depth=8, noise=3.0).create(10, 3, 0).eval()
     reseed(net, 1)
     y = net(images).argmax(1)
-    found = [float((NAttack(looks=looks)._wrong(net, images.repeat(20, 1, 1, 1), y.repeat(20))).float().mean()) for looks in (1, 8)]
+    found = [
+        float((NAttack(looks=looks)._wrong(net, images.repeat(20, 1, 1, 1), y.repeat(20))).float().mean())
+        for looks in (1, 8)
+    ]
     assert found[0] > 0.1
     assert found[1] < found[0] / 2
 

@@ -111,7 +111,9 @@ def test_the_wrong_class_is_ahead_by_the_confidence(net: Affine, kappa: float) -
 def test_a_log_softmax_head_changes_nothing() -> None:
     x = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     y = Affine()(x).argmax(1)
-    plain, through = (CwL2(steps=60, lr=0.03, c=0.1, search_steps=6).nearest(Affine(log), x, y)[1] for log in (False, True))
+    plain, through = (
+        CwL2(steps=60, lr=0.03, c=0.1, search_steps=6).nearest(Affine(log), x, y)[1] for log in (False, True)
+    )
     torch.testing.assert_close(plain, through, rtol=1e-3, atol=1e-5)
 
 
