@@ -28,7 +28,6 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from core.accuracy import Trial
 from core.attacks.base import Attack
 from core.attacks.cw_l2 import CwL2
 from core.attacks.fgsm import Fgsm
@@ -44,22 +43,31 @@ from core.threat import Threat
 from worker.devices import cpu_model
 
 HERE = Path(__file__).parent
-SEED, IMAGES, STEPS = 1, 1000, 20
+SEED, BATCH, STEPS = 1, 100, 10
 ALLOWED_POINTS, ALLOWED_SHARE = 0.3, 0.05
-NEAREST = {"LeNet-5, Fashion-MNIST": 100, "ResNet20, CIFAR-10 (not converged)": 32}
-"""Images of C&W."""
+LENET, RESNET = "LeNet-5, Fashion-MNIST", "ResNet20, CIFAR-10 (not converged)"
+IMAGES = {LENET: 1000, RESNET: 500}
+NEAREST = {LENET: 100, RESNET: 64}
+"""Images of C&W, as many as the network gets right of them."""
 CW = CwL2(steps=200, lr=0.01, c=1.0, search_steps=6)
 """Foolbox gets the same: binary_search_steps, steps, stepsize, initial_const; no early abort."""
+TORCHATTACKS_HEAD = (
+    "| network | images | attack | eps | ours | theirs | difference | images judged differently | claim holds |"
+)
+FOOLBOX_HEAD = (
+    "| network | images | pixels at 0 or 1 | our median | theirs | difference | ours nearer "
+    "| not found: ours, theirs | seconds: ours, theirs | claim holds |"
+)
 SHORT = {"schedule": {"name": "onecycle"}, "select": None}
 JOBS: dict[str, dict[str, Any]] = {
-    "LeNet-5, Fashion-MNIST": {
+    LENET: {
         "dataset": {"name": "fashion_mnist", "images": 30_000},
         "threat": {"eps": "0.1"},
         "model": {"name": "lenet5", "widths": "20-50-500"},
         "objective": {"name": "pgd", "steps": 5},
         "train": {"epochs": 3, "batch_size": 64, "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, **SHORT},
     },
-    "ResNet20, CIFAR-10 (not converged)": {
+    RESNET: {
         "dataset": {"name": "cifar10", "images": 6000, "augment": "crop_flip"},
         "model": {"name": "resnet", "depth": 20},
         "objective": {"name": "pgd", "steps": 2},
@@ -92,32 +100,45 @@ def trained(spec: JobSpec, data: Path, work: Path) -> nn.Module:
 def pairs(net: nn.Module, eps: Fraction) -> Iterator[tuple[str, Attack, Any]]:
     """Our attack and theirs, with equal settings."""
     step, radius, l2 = eps / 4, float(eps), Fraction(1, 2)
-    yield "FGSM", Fgsm(), torchattacks.FGSM(net, radius)
-    for start in (False, True):
-        name = f"PGD-{STEPS}, {'random start' if start else 'from the image'}"
+    yield "FGSM, l_inf", Fgsm(), torchattacks.FGSM(net, radius)
+    for start, name in ((False, "from the image"), (True, "from a random start")):
         ours = Pgd(steps=STEPS, step=step, random_start=start)
-        yield f"{name}, l_inf", ours, torchattacks.PGD(net, radius, float(step), STEPS, start)
-        ours = Pgd(norm="l2", eps=l2, steps=STEPS, step=l2 / 4, random_start=start)
-        yield f"{name}, l2", ours, torchattacks.PGDL2(net, float(l2), float(l2) / 4, STEPS, start)
+        yield f"PGD-{STEPS} {name}, l_inf", ours, torchattacks.PGD(net, radius, float(step), STEPS, start)
+    ours = Pgd(norm="l2", eps=l2, steps=STEPS, step=l2 / 4, random_start=False)
+    yield f"PGD-{STEPS} from the image, l2", ours, torchattacks.PGDL2(net, float(l2), float(l2) / 4, STEPS, False)
 
 
 def beside_torchattacks(name: str, spec: JobSpec, net: nn.Module, images: Split) -> Iterator[str]:
-    """A row for each attack: accuracies on the same images, and how many images the two judge differently."""
+    """A row for each attack: accuracies on the same images, and how many images the two judge differently.
+
+    Both draw their random starts from a stream of the same seed, so they start at the same points.
+    """
     for label, attack, theirs in pairs(net, spec.threat.eps):
         attack = attack.within(spec.threat, "last")
-        trial = Trial(net, images, attack, 100, ("agreement", label, SEED))
-        for _ in trial:
-            pass
-        ours = trial.right[0]
+        batches = [images.batch(start, BATCH) for start in range(0, len(images), BATCH)]
+        stream = torch.Generator().manual_seed(SEED)
+        ours = torch.cat([net(attack.perturb(net, x, y, stream)).argmax(1) == y for x, y in batches])
         torch.manual_seed(SEED)
-        batches = [images.batch(start, 100) for start in range(0, len(images), 100)]
         other = torch.cat([net(theirs(x, y)).argmax(1) == y for x, y in batches])
-        apart = 100 * float(ours.float().mean() - other.float().mean())
-        yield (
-            f"| {name} | {label} | {float(attack.threat.eps):.4g} | {100 * float(ours.float().mean()):.1f} "
-            f"| {100 * float(other.float().mean()):.1f} | {apart:+.1f} | {int((ours != other).sum())} "
-            f"| {'yes' if abs(apart) <= ALLOWED_POINTS + 1e-6 else 'NO'} |"
-        )
+        shares = percent(ours), percent(other)
+        apart, differ = shares[0] - shares[1], int((ours != other).sum())
+        cells = [f"{float(attack.threat.eps):.4g}", f"{shares[0]:.1f}", f"{shares[1]:.1f}", f"{apart:+.1f}", differ]
+        yield row(name, len(images), label, *cells, held(apart, ALLOWED_POINTS))
+
+
+def percent(right: Tensor) -> float:
+    """Accuracy in per cent. (n,)."""
+    return 100 * float(right.double().mean())
+
+
+def row(*cells: object) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def held(apart: float, allowed: float) -> str:
+    """Whether a claim holds."""
+    return "yes" if abs(apart) <= allowed + 1e-9 else "NO"
 
 
 # ---- C&W beside Foolbox
@@ -129,18 +150,23 @@ def beside_foolbox(name: str, net: nn.Module, images: Split) -> Iterator[str]:
     right = net(x).argmax(1) == y
     x, y = x[right], y[right]
     began = time.monotonic()
-    _, ours = CW.nearest(net, x, y)
+    ours = CW.nearest(net, x, y)[1]
     between = time.monotonic()
     theirs = by_foolbox(net, x, y)
-    ended = time.monotonic()
-    medians = ours.median(), theirs.median()
-    apart = float(medians[0] / medians[1] - 1)
-    edges = 100 * float(((x == 0) | (x == 1)).float().mean())
-    yield (
-        f"| {name} | {len(x)} | {edges:.0f} % | {medians[0]:.4f} | {medians[1]:.4f} | {100 * apart:+.1f} % "
-        f"| {int((ours < theirs).sum())} | {int(ours.isinf().sum())}, {int(theirs.isinf().sum())} "
-        f"| {between - began:.0f}, {ended - between:.0f} | {'yes' if abs(apart) <= ALLOWED_SHARE else 'NO'} |"
-    )
+    seconds = f"{between - began:.0f}, {time.monotonic() - between:.0f}"
+    medians = float(ours.median()), float(theirs.median())
+    apart = medians[0] / medians[1] - 1
+    edges = f"{100 * float(((x == 0) | (x == 1)).float().mean()):.0f} %"
+    lost = f"{int(ours.isinf().sum())}, {int(theirs.isinf().sum())}"
+    cells = [
+        f"{medians[0]:.4f}",
+        f"{medians[1]:.4f}",
+        f"{100 * apart:+.1f} %",
+        int((ours < theirs).sum()),
+        lost,
+        seconds,
+    ]
+    yield row(name, len(x), edges, *cells, held(apart, ALLOWED_SHARE))
 
 
 def by_foolbox(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -163,19 +189,25 @@ def on_a_linear_network() -> Iterator[str]:
     torch.manual_seed(SEED)
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2)).requires_grad_(False)
     x = torch.rand(100, 3, 8, 8) * 0.6 + 0.2
-    y = net(x).argmax(1)
-    g = (net[1].weight[1 - y] - net[1].weight[y]).view_as(x)
-    unit = g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     logits = net(x)
-    margin = (logits.gather(1, y[:, None]) - logits.gather(1, 1 - y[:, None])).flatten()
-    for attack, eps in ((Fgsm(), "0.03"), (Ifgsm(), "0.03"), (Pgd(), "0.03"), (Fgsm(), "0.5"), (Ifgsm(), "0.5")):
-        threat = Threat(norm="linf" if eps == "0.03" else "l2", eps=Fraction(eps))
-        best = x + float(threat.eps) * (g.sign() if threat.norm == "linf" else unit)
+    y = logits.argmax(1)
+    g = (net[1].weight[1 - y] - net[1].weight[y]).view_as(x)
+    length = g.flatten(1).norm(dim=1)
+    for attack, norm, eps in (
+        (Fgsm(), "linf", "0.03"),
+        (Ifgsm(), "linf", "0.03"),
+        (Pgd(), "linf", "0.03"),
+        (Fgsm(), "l2", "0.2"),
+        (Ifgsm(), "l2", "0.2"),
+    ):
+        best = x + float(eps) * (g.sign() if norm == "linf" else g / length.view(-1, 1, 1, 1))
+        threat = Threat.model_validate({"norm": norm, "eps": eps})
         moved = attack.within(threat).perturb(net, x, y, generator("cpu", SEED))
-        yield f"| {attack.name}, {threat.norm}, eps {eps} | {(moved - best).abs().max():.1e} in a pixel |"
-    _, distance = CwL2().nearest(net, x, y)
-    shares = distance / (margin / g.flatten(1).norm(dim=1))
-    yield f"| cw_l2, default settings | distance times {shares.min():.5f} to {shares.max():.5f} of the shortest, median {shares.median():.5f} |"
+        yield row(attack.within(threat).label, norm, eps, f"at most {float((moved - best).abs().max()):.1e} in a pixel")
+    shortest = (logits.gather(1, y[:, None]) - logits.gather(1, 1 - y[:, None])).flatten() / length
+    shares = CwL2().nearest(net, x, y)[1] / shortest
+    found = f"{shares.min():.4f} to {shares.max():.4f} times the shortest distance, median {shares.median():.4f}"
+    yield row("cw_l2, default settings", "l2", "", found)
 
 
 def main() -> None:
@@ -187,78 +219,86 @@ def main() -> None:
     asked = parser.parse_args()
     if not find_spec("foolbox"):
         sys.exit(
-            "agreement.py compares with Foolbox, which this environment lacks: see the top of the script for how to make one"
+            "This environment lacks Foolbox, which agreement.py compares with; the top of the script says how to make one."
         )
     torch.set_num_threads(asked.threads)
     asked.work.mkdir(exist_ok=True)
-    tables: dict[str, list[str]] = {
-        "torchattacks": [],
-        "foolbox": [],
-        "clean": [],
-        "linear": list(on_a_linear_network()),
-    }
     with numerics(False):
-        for name, job in JOBS.items():
-            spec = spec_of(job, SEED)
-            net = trained(spec, asked.data, asked.work)
-            images = spec.dataset.load(asked.data).test.prefix(IMAGES)
-            clean = float((net(images.batch(0, IMAGES)[0]).argmax(1) == images.y).float().mean())
-            tables["clean"].append(f"{name} {100 * clean:.1f} %")
-            for kind, rows in (
-                ("torchattacks", beside_torchattacks(name, spec, net, images)),
-                ("foolbox", beside_foolbox(name, net, images)),
-            ):
-                for row in rows:
-                    print(row, flush=True)
-                    tables[kind].append(row)
+        tables = compared(asked.data, asked.work)
     report(tables, asked.threads)
+
+
+def compared(data: Path, work: Path) -> dict[str, list[str]]:
+    """The rows of all tables, printed as they come."""
+    tables: dict[str, list[str]] = {"clean": [], "torchattacks": [], "foolbox": [], "linear": []}
+
+    def add(table: str, rows: Iterator[str]) -> None:
+        for one in rows:
+            print(one, flush=True)
+            tables[table].append(one)
+
+    add("linear", on_a_linear_network())
+    for name, job in JOBS.items():
+        spec = spec_of(job, SEED)
+        net = trained(spec, data, work)
+        images = spec.dataset.load(data).test.prefix(IMAGES[name])
+        clean = (
+            torch.cat([net(images.batch(at, BATCH)[0]).argmax(1) for at in range(0, len(images), BATCH)]) == images.y
+        )
+        add("clean", iter([f"{name} {percent(clean):.1f} %"]))
+        add("torchattacks", beside_torchattacks(name, spec, net, images))
+        add("foolbox", beside_foolbox(name, net, images))
+    return tables
 
 
 def report(tables: dict[str, list[str]], threads: int) -> None:
     """Write the result beside what it depends on."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    load = f"shared with other work (load {os.getloadavg()[0]:.1f} at the end)"
+    versions = f"torch {torch.__version__}, torchattacks {version('torchattacks')}, foolbox {version('foolbox')}"
     text = [
         "# Our attacks beside those of others",
         "",
-        f"Claim: with equal settings, FGSM and PGD leave the accuracy that torchattacks' leave, within {ALLOWED_POINTS} points on the same",
-        f"{IMAGES} test images; C&W in l2 finds distances whose median lies within {100 * ALLOWED_SHARE:.0f} % of Foolbox's; on a linear network",
-        "the optimum is hit.",
+        "Claim: with equal settings, FGSM and PGD leave the accuracy that torchattacks' leave, within",
+        f"{ALLOWED_POINTS} points on the same test images; C&W in l2 finds distances whose median lies within",
+        f"{100 * ALLOWED_SHARE:.0f} % of that of Foolbox's; on a linear network the optimum is hit.",
         "",
-        f"Clean accuracy on those images: {', '.join(tables['clean'])}. The second network was trained for minutes; it is not",
-        "converged, and its accuracies say nothing but whether two programs agree.",
+        f"Clean accuracy on those images: {'; '.join(tables['clean'])}. The second network was trained for minutes:",
+        "its accuracies say whether two programs agree, and nothing else.",
         "",
-        "## FGSM and PGD, torchattacks",
+        "## FGSM and PGD beside torchattacks",
         "",
-        f"Cross-entropy, last iterate; PGD takes {STEPS} steps of eps / 4. In per cent:",
+        f"Cross-entropy, last iterate; PGD takes {STEPS} steps of eps / 4; batches of {BATCH}; random starts are the same",
+        "points. In per cent:",
         "",
-        "| network | attack | eps | ours | torchattacks | difference | images judged differently | within the claim |",
-        "|---|---|---|---|---|---|---|---|",
+        TORCHATTACKS_HEAD,
+        "|" + 9 * "---|",
         *tables["torchattacks"],
         "",
-        "## C&W in l2, Foolbox",
+        "## C&W in l2 beside Foolbox",
         "",
-        f"Both: {CW.search_steps} weights from {CW.c:g}, {CW.steps} steps of Adam at {CW.lr:g}, confidence 0, no early abort; of the first",
-        "test images those that the network gets right.",
+        f"Both: {CW.search_steps} weights from {CW.c:g}, {CW.steps} steps of Adam at {CW.lr:g}, confidence 0, no early abort;",
+        "of the first test images those that the network gets right.",
         "",
-        "| network | images | pixels at 0 or 1 | our median | Foolbox's | difference | ours nearer | not found: ours, theirs | s: ours, theirs "
-        "| within the claim |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        FOOLBOX_HEAD,
+        "|" + 10 * "---|",
         *tables["foolbox"],
         "",
         "## Closed forms",
         "",
-        "A linear network of two classes on 100 images of 3 x 8 x 8, default settings:",
+        "A linear network of two classes on 100 images of 3 x 8 x 8, default settings, the best candidate returned:",
         "",
-        "| attack | difference to the optimum |",
-        "|---|---|",
+        row("attack", "norm", "eps", "difference to the optimum"),
+        "|" + 4 * "---|",
         *tables["linear"],
         "",
-        f"- {today}, {cpu_model()}, {threads} thread(s), shared with other work (load {os.getloadavg()[0]:.1f} at the end); seed {SEED}",
-        f"- Python {platform.python_version()}, torch {torch.__version__}, torchattacks {torchattacks.__version__}, foolbox {version('foolbox')}",
+        f"- {today}, {cpu_model()}, {threads} thread(s), {load}; seed {SEED}",
+        f"- Python {platform.python_version()}, {versions}",
         f"- `python benchmarks/agreement.py DATA WORK --threads {threads}`",
+        "",
     ]
     for name, job in JOBS.items():
-        text += [f"- specification of {name}:", "", "```json", json.dumps(spec_of(job, SEED).json_dict()), "```", ""]
+        text += [f"Specification of {name}:", "", "```json", json.dumps(spec_of(job, SEED).json_dict()), "```", ""]
     path = HERE / "results" / f"agreement_cpu_{today}.md"
     path.write_text("\n".join(text))
     print(f"written to {path}")
