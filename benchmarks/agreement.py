@@ -47,15 +47,15 @@ SEED, BATCH, STEPS = 1, 100, 10
 ALLOWED_POINTS, ALLOWED_SHARE = 0.3, 0.05
 LENET, RESNET = "LeNet-5, Fashion-MNIST", "ResNet20, CIFAR-10 (not converged)"
 IMAGES = {LENET: 1000, RESNET: 500}
-NEAREST = {LENET: 100, RESNET: 64}
+NEAREST = {LENET: 100, RESNET: 48}
 """Images of C&W, as many as the network gets right of them."""
-CW = CwL2(steps=200, lr=0.01, c=1.0, search_steps=6)
+CW = CwL2(steps=100, lr=0.02, c=1.0, search_steps=5)
 """Foolbox gets the same: binary_search_steps, steps, stepsize, initial_const; no early abort."""
 TORCHATTACKS_HEAD = (
     "| network | images | attack | eps | ours | theirs | difference | images judged differently | claim holds |"
 )
 FOOLBOX_HEAD = (
-    "| network | images | pixels at 0 or 1 | our median | theirs | difference | ours nearer "
+    "| network | images | number | pixels at 0 or 1 | our median | theirs | difference | ours nearer "
     "| not found: ours, theirs | seconds: ours, theirs | claim holds |"
 )
 SHORT = {"schedule": {"name": "onecycle"}, "select": None}
@@ -145,10 +145,18 @@ def held(apart: float, allowed: float) -> str:
 
 
 def beside_foolbox(name: str, net: nn.Module, images: Split) -> Iterator[str]:
-    """A row: median distances of the images that the network gets right."""
+    """Rows: median distances of images that the network gets right, as they are, and with pixels squeezed into [0.1, 0.9].
+
+    Squeezed, both attacks move in the same space. As they are, Foolbox's hardly moves pixels of exactly 0 or 1, and ours does.
+    """
     x, y = images.batch(0, NEAREST[name])
-    right = net(x).argmax(1) == y
-    x, y = x[right], y[right]
+    for kind, some in (("as they are", x), ("squeezed", 0.1 + 0.8 * x)):
+        right = net(some).argmax(1) == y
+        yield row(name, kind, *nearest(net, some[right], y[right], kind == "squeezed"))
+
+
+def nearest(net: nn.Module, x: Tensor, y: Tensor, same: bool) -> list[object]:
+    """The cells of a row; in the same space neither may be better, else ours may."""
     began = time.monotonic()
     ours = CW.nearest(net, x, y)[1]
     between = time.monotonic()
@@ -158,15 +166,9 @@ def beside_foolbox(name: str, net: nn.Module, images: Split) -> Iterator[str]:
     apart = medians[0] / medians[1] - 1
     edges = f"{100 * float(((x == 0) | (x == 1)).float().mean()):.0f} %"
     lost = f"{int(ours.isinf().sum())}, {int(theirs.isinf().sum())}"
-    cells = [
-        f"{medians[0]:.4f}",
-        f"{medians[1]:.4f}",
-        f"{100 * apart:+.1f} %",
-        int((ours < theirs).sum()),
-        lost,
-        seconds,
-    ]
-    yield row(name, len(x), edges, *cells, held(apart, ALLOWED_SHARE))
+    verdict = held(apart if same else max(apart, 0.0), ALLOWED_SHARE)
+    shown = [f"{medians[0]:.4f}", f"{medians[1]:.4f}", f"{100 * apart:+.1f} %"]
+    return [len(x), edges, *shown, int((ours < theirs).sum()), lost, seconds, verdict]
 
 
 def by_foolbox(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -259,9 +261,10 @@ def report(tables: dict[str, list[str]], threads: int) -> None:
     text = [
         "# Our attacks beside those of others",
         "",
-        "Claim: with equal settings, FGSM and PGD leave the accuracy that torchattacks' leave, within",
-        f"{ALLOWED_POINTS} points on the same test images; C&W in l2 finds distances whose median lies within",
-        f"{100 * ALLOWED_SHARE:.0f} % of that of Foolbox's; on a linear network the optimum is hit.",
+        "Claims, with equal settings: FGSM and PGD leave the accuracy that torchattacks' leave, within",
+        f"{ALLOWED_POINTS} points on the same test images. The median distance of C&W in l2 lies within",
+        f"{100 * ALLOWED_SHARE:.0f} % of Foolbox's where both move in the same space, and is no longer elsewhere. On a linear",
+        "network the gradient attacks hit the optimum, and C&W comes within 1 % of it in the median.",
         "",
         f"Clean accuracy on those images: {'; '.join(tables['clean'])}. The second network was trained for minutes:",
         "its accuracies say whether two programs agree, and nothing else.",
@@ -278,10 +281,12 @@ def report(tables: dict[str, list[str]], threads: int) -> None:
         "## C&W in l2 beside Foolbox",
         "",
         f"Both: {CW.search_steps} weights from {CW.c:g}, {CW.steps} steps of Adam at {CW.lr:g}, confidence 0, no early abort;",
-        "of the first test images those that the network gets right.",
+        "of the first test images those that the network gets right, as they are, and squeezed into [0.1, 0.9].",
+        "Pixels of exactly 0 or 1 hardly move in Foolbox's tanh space, where they start within 1e-6 of its ends; ours",
+        "leaves them room. Squeezed, both move in the same space.",
         "",
         FOOLBOX_HEAD,
-        "|" + 10 * "---|",
+        "|" + 11 * "---|",
         *tables["foolbox"],
         "",
         "## Closed forms",
