@@ -92,12 +92,17 @@ def _named(module: Any) -> dict[str, type[Plugin]]:
 
 @dataclass(frozen=True)
 class OneOf:
-    """`Annotated[Attack, OneOf("core.attacks")]` is a field that takes any member: `{name: pgd, ...}` or just `pgd`."""
+    """`Annotated[Attack, OneOf("core.attacks")]` is a field that takes any member: `{name: pgd, ...}` or just `pgd`.
+
+    A member with such a field of its own family is known before its family is, so it sets `defer_build`, by which its
+    schema is made at first use. It leaves itself out with `without`: a form then ends, and refuses it in itself.
+    """
 
     package: str
+    without: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices = tuple(members(self.package).values())
+        choices = tuple(member for name, member in members(self.package).items() if name not in self.without)
         union = Annotated[Union[choices], Field(discriminator="name")] if len(choices) > 1 else choices[0]  # noqa: UP007
         return core_schema.no_info_before_validator_function(_bare_name, handler.generate_schema(union))
 

@@ -15,8 +15,12 @@ import torch
 from pydantic import AfterValidator, Field, ValidationError
 from torch import nn
 
+from core.attacks.apgd_ce import ApgdCe
+from core.attacks.apgd_dlr import ApgdDlr
+from core.attacks.apgd_t import ApgdT
 from core.attacks.base import Attack
-from core.attacks.pgd import Pgd
+from core.attacks.square import Square
+from core.attacks.transfer import TWIN, Transfer
 from core.datasets.base import Dataset
 from core.device import kept_rng
 from core.errors import InvalidSpec, Problem
@@ -26,6 +30,7 @@ from core.exporters.compact import Compact
 from core.exporters.safetensors import Safetensors
 from core.family import OneOf, Settings
 from core.models.base import Model
+from core.noise import stochastic_layers
 from core.objectives.base import Objective
 from core.objectives.natural import Natural
 from core.optimizers import Optimizer
@@ -201,7 +206,7 @@ class JobSpec(Settings):
         strict = self.evaluate.strict
         if not strict:
             return None
-        attacks = strict_attacks() if strict.attacks is None else strict.attacks
+        attacks = strict_attacks(bool(stochastic_layers(shape_of(self)))) if strict.attacks is None else strict.attacks
         within = tuple(attack.within(self.threat) for attack in attacks)
         return strict.model_copy(update={"images": strict.images or min(1000, images), "attacks": within})
 
@@ -221,9 +226,15 @@ class JobSpec(Settings):
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def strict_attacks() -> tuple[Attack, ...]:
-    """The attacks of the strict protocol where a job names none."""
-    return (Pgd(steps=100, restarts=5), Pgd(steps=100, loss="margin", label="pgd100_margin"))
+def strict_attacks(random: bool) -> tuple[Attack, ...]:
+    """The attacks of the strict protocol where a job names none: AutoAttack's but for FAB, which costs most and adds least.
+
+    On a random network, whose every look is an average over draws, untargeted ones, fewer queries, and the twin without noise.
+    """
+    if random:
+        twin = Transfer.model_validate({"attack": ApgdCe(), "from": TWIN})
+        return (ApgdCe(), ApgdDlr(), Square(queries=1000), twin)
+    return (ApgdCe(), ApgdT(), Square())
 
 
 def parse(document: Any, prefix: str = "") -> JobSpec:
@@ -315,15 +326,22 @@ def _unfit_list(spec: JobSpec, at: str, attacks: tuple[Attack, ...]) -> Iterator
         if attack.label in seen:
             yield Problem(f"{here}/label", "is taken", attack.label, "a label of its own in this list")
         seen.add(attack.label or "")
-        if attack.norm not in attack.norms:
+        if attack.norm not in attack.searches:
             yield Problem(
-                f"{here}/norm", f"{attack.name} does not search there", attack.norm, " or ".join(attack.norms)
+                f"{here}/norm", f"{attack.name} does not search there", attack.norm, " or ".join(attack.searches)
             )
         elif attack.norm == "linf" and attack.eps is not None and attack.eps > 1:
             yield Problem(f"{here}/eps", "is more than the whole box", str(attack.eps), "at most 1 in the norm linf")
         if spec.dataset.num_classes < attack.least_classes:
             classes = f"{spec.dataset.num_classes} classes of {spec.dataset.name}"
             yield Problem(here, "has a loss for more classes", classes, f"{attack.least_classes} classes or more")
+        if attack.needs_noise and not stochastic_layers(shape_of(spec)):
+            yield Problem(
+                f"{here}/from",
+                f"is a twin without noise, but {spec.model.name} has no noise with these settings",
+                TWIN,
+                "the SHA-256 of a stored model's file, or a network with noise",
+            )
 
 
 def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:

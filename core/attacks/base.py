@@ -6,7 +6,7 @@ random generators as they were.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -26,7 +26,7 @@ class Attack(Plugin):
     """An adversary that moves images within a ball so that the network errs. Members give `steps_from`."""
 
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
-    """The norms in whose balls it can search."""
+    """The norms in whose balls this kind of attack can search."""
 
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
     """The key of its results, unique in its list; by default the name and the number of steps."""
@@ -61,12 +61,29 @@ class Attack(Plugin):
         filled = self.model_copy(update={"norm": self.norm or threat.norm, "eps": eps})
         return filled.model_copy(update={"label": self.label or filled.default_label})
 
+    def reading(self, load: Callable[[str], nn.Module]) -> Self:
+        """The attack with the stored networks that it needs, to be called before it runs.
+
+        `load` maps the SHA-256 of a model's file to its network, in evaluation mode, on the device of the attack.
+        """
+        return self
+
     @property
     def threat(self) -> Threat:
         """The ball, once `within` has filled in its norm and radius."""
         assert self.norm, "within(threat) comes first"
         assert self.eps is not None, "within(threat) comes first"
         return Threat(norm=self.norm, eps=self.eps)
+
+    @property
+    def searches(self) -> tuple[Norm, ...]:
+        """The norms in whose balls it can search with these settings."""
+        return self.norms
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether it means something on random networks alone."""
+        return False
 
     @property
     def least_classes(self) -> int:

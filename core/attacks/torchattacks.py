@@ -1,12 +1,18 @@
 """Any attack of the library torchattacks (Kim 2020, arXiv 2010.01950) by the name of its class.
 
 The library's attacks reset the global random generators, switch modules to training mode and leave gradients behind; the
-base undoes all three. Whatever norm an attack works in, its images are projected into the threat's ball.
+base undoes all three.
+
+The radius is the threat's, and so is the norm of classes that take one (APGD, APGDT, AutoAttack, FAB, Square). Classes of one
+norm are refused in a ball of the other: PGDL2 and PGDRSL2 search in l2, the rest of those that take a radius in l_inf, and a
+radius of one norm says nothing in the other. Classes without a radius (CW, DeepFool, the elastic nets, SparseFool, JSMA,
+OnePixel, Pixle, GN) know no ball and run under any threat: what they find is projected into its ball, and counts if
+it still fools there. So CW under l_inf, or with a perturbation longer than eps, is weaker than an attack made for the ball.
 """
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import torchattacks
@@ -14,6 +20,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from torch import Tensor, nn
 
 from core.attacks.base import Attack
+from core.threat import Norm
 
 
 def _plain(value: Any) -> Any:
@@ -26,6 +33,16 @@ def _plain(value: Any) -> Any:
 
 Setting = Annotated[Any, AfterValidator(_plain), WithJsonSchema({"type": ["boolean", "number", "string"]})]
 BLACK_BOXES = {"OnePixel", "Pixle", "SPSA", "Square"}
+IN_L2 = {"PGDL2", "PGDRSL2"}
+"""Classes whose one norm is l2."""
+MINIMAL = {"CW", "DeepFool", "EADEN", "EADL1", "FAB", "JSMA", "OnePixel", "Pixle", "SparseFool"}
+"""Classes that look for a small change."""
+RADII = ("eps", "max_epsilon")
+"""What classes call the radius."""
+NORMS = {"linf": "Linf", "l2": "L2"}
+"""What they call the norms."""
+OURS = {"model", "norm", *RADII}
+"""Arguments that the threat decides."""
 LEFT_OUT = {"MultiAttack", "LGV", "VANILA", "AttackWrapper", "Attack"}
 CLASSES: dict[str, Callable[..., Any]] = {
     name: kind
@@ -55,15 +72,15 @@ class Torchattacks(Attack):
     attack: str = "PGD"
     """Name of the class: PGD, APGD, DIFGSM, Square ..."""
     settings: dict[str, Setting] = Field(default_factory=dict)
-    """Arguments of its constructor besides the model and eps."""
+    """Arguments of its constructor; the model, the radius and the norm are given."""
 
     @model_validator(mode="after")
     def _known(self) -> "Torchattacks":
         if self.attack not in CLASSES:
             raise ValueError(f"torchattacks has no attack {self.attack!r}; it has {', '.join(sorted(CLASSES))}")
-        unknown = self.settings.keys() - self._accepted() | self.settings.keys() & {"eps", "model"}
+        unknown = self.settings.keys() - (self._accepted() - OURS)
         if unknown:
-            accepted = ", ".join(sorted(self._accepted() - {"eps", "model"})) or "nothing else"
+            accepted = ", ".join(sorted(self._accepted() - OURS)) or "nothing else"
             raise ValueError(f"{self.attack} does not take {', '.join(sorted(unknown))}; it takes {accepted}")
         steps = self.settings.get("steps", 1)
         if type(steps) is not int or steps < 1:
@@ -81,15 +98,26 @@ class Torchattacks(Attack):
     def steps_from(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """The library's result, in one step; its global generators are seeded from `generator`."""
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=x.device)))
-        arguments: dict[str, Any] = dict(self.settings)
-        if "eps" in self._accepted():
-            arguments["eps"] = float(self.threat.eps)
+        given = dict.fromkeys(RADII, float(self.threat.eps)) | {"norm": NORMS[self.threat.norm]}
+        arguments = self.settings | {key: value for key, value in given.items() if key in self._accepted()}
         yield CLASSES[self.attack](Contiguous(net), **arguments)(x.contiguous(), y)
+
+    @property
+    def searches(self) -> tuple[Norm, ...]:
+        """The norm of a class that takes a radius; any for the others."""
+        if "norm" in self._accepted() or not self._accepted() & set(RADII):
+            return get_args(Norm)
+        return ("l2",) if self.attack in IN_L2 else ("linf",)
 
     @property
     def black_box(self) -> bool:
         """Whether the class is one of those that use logits alone."""
         return self.attack in BLACK_BOXES
+
+    @property
+    def minimal(self) -> bool:
+        """Whether the class is one of those that look for a small change."""
+        return self.attack in MINIMAL
 
     @property
     def default_label(self) -> str:
