@@ -174,7 +174,10 @@ def test_what_an_archive_states_wrongly_is_found(certain, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("job", [JOB, RANDOM], ids=["certain", "random"])
-def test_an_evaluation_stopped_inside_an_attack_gives_the_same_numbers(job, certain, noisy, tmp_path: Path) -> None:
+def test_an_evaluation_stopped_inside_an_attack_gives_the_same_numbers(
+    job, certain, noisy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.plan.SECONDS_BETWEEN", 0)  # so that no sign of progress is left out
     whole = scores((certain if job is JOB else noisy)[1])
     first: list[Event] = []
 
