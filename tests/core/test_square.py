@@ -118,3 +118,20 @@ def test_the_whole_budget_is_used(images, norm: str) -> None:
     threat = Threat(norm=norm, eps=EPS)
     moved = Square(queries=100).within(threat).perturb(net, x, y, generator("cpu", 0))
     torch.testing.assert_close(threat.distance(moved, x), torch.full((3,), 0.1), rtol=0, atol=1e-5)
+
+
+def test_a_patch_in_l2_moves_the_length_of_one_window_to_another_and_leaves_the_rest() -> None:
+    x = torch.full((2, 3, 10, 10), 0.5)
+    attack, stream = Square().within(Threat(norm="l2", eps=EPS)), generator("cpu", 2)
+    image = x + attack.threat.direction(torch.randn(x.shape, generator=stream)) / 10
+    first, second = (window(x, 3, twin) for twin in [generator("cpu", 5)] * 2)
+    moved = attack._exchanged(image, x, 3, generator("cpu", 5))
+    emptied, rest = torch.zeros(x.shape, dtype=torch.bool), torch.ones(x.shape, dtype=torch.bool)
+    emptied[second], rest[second], rest[first], emptied[first] = True, False, False, False
+    assert emptied.any()
+    assert (moved - x)[emptied].abs().max() == 0
+    assert (moved - x)[first].abs().max() > 0.001
+    torch.testing.assert_close(moved[rest], image[rest], rtol=0, atol=1e-6)
+    for each in range(3):  # a channel's length stays its own
+        before, after = (delta[:, each].flatten(1).norm(dim=1) for delta in (image - x, moved - x))
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=0)
