@@ -82,7 +82,7 @@ def spec_of(job: dict[str, Any], seed: int) -> JobSpec:
 
 
 def trained(spec: JobSpec, data: Path, work: Path) -> nn.Module:
-    """The network of the job, from the file of an earlier call if there is one."""
+    """The network of the job, from the file of an earlier call if there is one; laid out as torchattacks expects it."""
     kept = work / f"{spec.digest[:16]}.safetensors"
     if not kept.exists():
         began = time.monotonic()
@@ -91,7 +91,8 @@ def trained(spec: JobSpec, data: Path, work: Path) -> nn.Module:
                 print(f"{spec.model.name}, {time.monotonic() - began:.0f} s: {event.accuracy} clean", flush=True)
             if isinstance(event, Exported):
                 kept.write_bytes(Path(event.path).read_bytes())
-    return Safetensors().read(kept).requires_grad_(False)
+    net = Safetensors().read(kept).requires_grad_(False)
+    return net.to(memory_format=torch.contiguous_format)
 
 
 # ---- FGSM and PGD beside torchattacks
