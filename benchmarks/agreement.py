@@ -33,6 +33,7 @@ from core.attacks.cw_l2 import CwL2
 from core.attacks.fgsm import Fgsm
 from core.attacks.ifgsm import Ifgsm
 from core.attacks.pgd import Pgd
+from core.attacks.torchattacks import Contiguous
 from core.datasets.base import Split
 from core.device import generator, numerics
 from core.events import Exported, Scored
@@ -82,7 +83,7 @@ def spec_of(job: dict[str, Any], seed: int) -> JobSpec:
 
 
 def trained(spec: JobSpec, data: Path, work: Path) -> nn.Module:
-    """The network of the job, from the file of an earlier call if there is one; laid out as torchattacks expects it."""
+    """The network of the job, from the file of an earlier call if there is one."""
     kept = work / f"{spec.digest[:16]}.safetensors"
     if not kept.exists():
         began = time.monotonic()
@@ -91,8 +92,7 @@ def trained(spec: JobSpec, data: Path, work: Path) -> nn.Module:
                 print(f"{spec.model.name}, {time.monotonic() - began:.0f} s: {event.accuracy} clean", flush=True)
             if isinstance(event, Exported):
                 kept.write_bytes(Path(event.path).read_bytes())
-    net = Safetensors().read(kept).requires_grad_(False)
-    return net.to(memory_format=torch.contiguous_format)
+    return Safetensors().read(kept).requires_grad_(False)
 
 
 # ---- FGSM and PGD beside torchattacks
@@ -114,9 +114,10 @@ def beside_torchattacks(name: str, spec: JobSpec, net: nn.Module, images: Split)
 
     Both draw their random starts from a stream of the same seed, so they start at the same points.
     """
-    for label, attack, theirs in pairs(net, spec.threat.eps):
+    for label, attack, theirs in pairs(Contiguous(net), spec.threat.eps):
         attack = attack.within(spec.threat, "last")
-        batches = [images.batch(start, BATCH) for start in range(0, len(images), BATCH)]
+        loaded = (images.batch(start, BATCH) for start in range(0, len(images), BATCH))
+        batches = [(x.contiguous(), y) for x, y in loaded]
         stream = torch.Generator().manual_seed(SEED)
         ours = torch.cat([net(attack.perturb(net, x, y, stream)).argmax(1) == y for x, y in batches])
         torch.manual_seed(SEED)
