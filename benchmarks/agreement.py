@@ -33,6 +33,7 @@ from core.attacks.cw_l2 import CwL2
 from core.attacks.fgsm import Fgsm
 from core.attacks.ifgsm import Ifgsm
 from core.attacks.pgd import Pgd
+from core.attacks.torchattacks import Contiguous
 from core.datasets.base import Split
 from core.device import generator, numerics
 from core.events import Exported, Scored
@@ -113,9 +114,10 @@ def beside_torchattacks(name: str, spec: JobSpec, net: nn.Module, images: Split)
 
     Both draw their random starts from a stream of the same seed, so they start at the same points.
     """
-    for label, attack, theirs in pairs(net, spec.threat.eps):
+    for label, attack, theirs in pairs(Contiguous(net), spec.threat.eps):
         attack = attack.within(spec.threat, "last")
-        batches = [images.batch(start, BATCH) for start in range(0, len(images), BATCH)]
+        loaded = (images.batch(start, BATCH) for start in range(0, len(images), BATCH))
+        batches = [(x.contiguous(), y) for x, y in loaded]
         stream = torch.Generator().manual_seed(SEED)
         ours = torch.cat([net(attack.perturb(net, x, y, stream)).argmax(1) == y for x, y in batches])
         torch.manual_seed(SEED)

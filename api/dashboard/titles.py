@@ -28,6 +28,9 @@ ATTACKS = {
     "cw_reference": "C&W as published",
     "cw_l2": "C&W ℓ2",
     "nattack": "NAttack",
+    "spsa": "SPSA",
+    "eot": "EOT",
+    "transfer": "Transfer",
     "apgd_ce": "APGD-CE",
     "apgd_dlr": "APGD-DLR",
     "apgd_t": "APGD-T",
@@ -90,11 +93,15 @@ def network(model: dict[str, Any]) -> str:
 
 def attack(body: dict[str, Any]) -> str:
     """The attack of a result, without its steps."""
-    settings = body["attack"]
-    if not settings:
-        return "no attack"
-    name = settings["name"]
-    return ATTACKS.get(name, str(settings.get("attack") or name))
+    return _attack(body["attack"]) if body["attack"] else "no attack"
+
+
+def _attack(settings: dict[str, Any]) -> str:
+    """A class of a library by its own name; an attack made of another one as EOT PGD."""
+    name, inside = settings["name"], settings.get("attack")
+    if isinstance(inside, dict):
+        return f"{ATTACKS.get(name, name)} {_attack(inside)}"
+    return ATTACKS.get(name, str(inside or name))
 
 
 def stepped(body: dict[str, Any]) -> str:

@@ -68,6 +68,15 @@ def test_numbers_are_written_for_people() -> None:
     assert titles.schedule(SPEC["train"]) == "12 epochs · ÷10 at 4, 8"
 
 
+def test_attacks_made_of_attacks_and_classes_of_libraries_have_names_that_say_so() -> None:
+    eot = {"name": "eot", "attack": {"name": "pgd"}}
+    assert titles.attack({"attack": eot}) == "EOT PGD"
+    assert titles.attack({"attack": {"name": "transfer", "attack": eot}}) == "Transfer EOT PGD"
+    assert titles.attack({"attack": {"name": "torchattacks", "attack": "APGD"}}) == "APGD"
+    assert titles.attack({"attack": {"name": "spsa"}}) == "SPSA"
+    assert titles.attack({"attack": {}}) == "no attack"
+
+
 def test_a_mean_over_seeds_needs_two_for_a_deviation() -> None:
     assert (figures.mean([None]), figures.mean([0.5, None])) == (None, figures.Mean(0.5, None, 1))
     assert figures.mean([0.4, 0.6]) == figures.Mean(0.5, pytest.approx(0.1414, abs=1e-3), 2)

@@ -76,8 +76,12 @@ def noisy() -> nn.Module:
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_on_a_network_without_noise_eot_is_its_part_to_the_bit(part: Attack, certain, images, labels) -> None:
-    whole = Eot(attack=part, draws=7)
-    assert torch.equal(attacked(whole, certain, images, labels), attacked(part, certain, images, labels))
+    calls: list[int] = []
+    certain.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    expected = attacked(part, certain, images, labels)
+    looks = calls.copy()
+    assert torch.equal(attacked(Eot(attack=part, draws=7), certain, images, labels), expected)
+    assert calls == 2 * looks, "nor does it look more often"
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
@@ -120,7 +124,12 @@ def test_a_transfer_from_the_twin_is_made_against_the_network_without_noise(nois
     part = Pgd(steps=3, random_start=False)
     expected = attacked(part, Quiet(noisy), images, labels)
     assert torch.equal(attacked(transfer(part), noisy, images, labels), expected)
+    calls: list[int] = []
+    noisy.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     assert torch.equal(attacked(transfer(part), Expectation(noisy, 5), images, labels), expected)
+    assert len(calls) == 1 + 2 * 3, (
+        "at the image, and at each step for its gradient and for its judgement: once a look, not once a draw"
+    )
     assert not torch.equal(attacked(part, noisy, images, labels), expected)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.attacks.cw_l2 import CwL2, Weight
+from core.attacks.cw_l2 import CwL2, Nearest, Weight
 from core.attacks.tanh_space import TanhSpace
 from core.device import generator
 from core.models.resnet import ResNet
@@ -85,6 +85,32 @@ def test_the_slope_of_the_tanh_space_is_its_derivative() -> None:
     torch.testing.assert_close(TanhSpace(x).slope(w.detach()), slope)
 
 
+def test_its_iterates_are_those_of_adam_on_the_papers_objective(net: Affine) -> None:
+    x = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1
+    y, c = net(x).argmax(1), torch.tensor([0.1, 1.0, 10.0, 100.0])
+    w = torch.atanh(2 * x - 1).requires_grad_()
+    adam = torch.optim.Adam([w], 0.05)
+    found = [image for image, _ in CwL2(steps=15, lr=0.05, kappa=0.2)._descent(net, x, y, c)]
+    for image in found:
+        expected = (torch.tanh(w) + 1) / 2
+        torch.testing.assert_close(image, expected.detach(), rtol=0, atol=1e-5)
+        logits = net(expected)
+        f = (logits.gather(1, y[:, None]) - logits.gather(1, 1 - y[:, None])).flatten() + 0.2
+        loss = (expected - x).square().sum() + (c * f.clamp_min(0)).sum()
+        (w.grad,) = torch.autograd.grad(loss, w)
+        adam.step()
+    assert (found[-1] - x).abs().max() > 0.01
+
+
+def test_the_nearest_that_fools_is_kept() -> None:
+    x = torch.zeros(4, 1, 1, 1)
+    nearest = Nearest(x)
+    nearest.show(torch.full_like(x, 0.5), torch.tensor([True, True, True, False]))
+    nearest.show(torch.tensor([0.4, 0.6, 0.4, 0.4]).view_as(x), torch.tensor([True, True, False, False]))
+    torch.testing.assert_close(nearest.image.flatten(), torch.tensor([0.4, 0.5, 0.5, 0.0]))
+    torch.testing.assert_close(nearest.distance, torch.tensor([0.4, 0.5, 0.5, torch.inf]))
+
+
 def test_the_weight_grows_tenfold_until_it_fools_and_is_then_bisected() -> None:
     weight = Weight(torch.tensor([1.0, 1.0, 1.0]))
     for fooled, expected in [
@@ -124,10 +150,11 @@ def test_an_image_that_is_wrong_already_is_its_own_nearest(net: Affine) -> None:
     assert (distances == 0).all()
 
 
-def test_where_nothing_is_found_the_image_comes_back_infinitely_far() -> None:
+@pytest.mark.parametrize("ahead", [1.0, 0.0], ids=["ahead", "level"])
+def test_where_nothing_is_found_the_image_comes_back_infinitely_far(ahead: float) -> None:
     class Stubborn(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.stack([x.sum((1, 2, 3)) * 0 + 1, x.sum((1, 2, 3)) * 0], 1)
+            return torch.stack([x.sum((1, 2, 3)) * 0 + ahead, x.sum((1, 2, 3)) * 0], 1)
 
     x = torch.rand(3, 3, 4, 4)
     images, distances = CwL2(steps=3, search_steps=2).nearest(Stubborn(), x, torch.zeros(3, dtype=torch.long))
