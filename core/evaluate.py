@@ -29,7 +29,7 @@ from core.events import TRAINED, WORST_CASE, Event, Noticed, Phase, Progress, Pr
 from core.files import sha256
 from core.intervals import wilson
 from core.noise import Expectation, frozen, joint_layers, reseed, stochastic_layers
-from core.spec import JobSpec, Strict
+from core.spec import Spec, Strict
 from core.witness import About
 
 CONTEXT = 8
@@ -43,7 +43,7 @@ class Evaluation:
 
     def __init__(
         self,
-        spec: JobSpec,
+        spec: Spec,
         net: nn.Module,
         splits: Splits,
         work: Path,
