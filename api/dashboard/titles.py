@@ -4,6 +4,7 @@ from typing import Any
 
 from api.dashboard.figures import count, small
 from core.errors import Reason
+from core.events import WORST_CASE
 
 METHODS = {
     "dense": "dense",
@@ -85,13 +86,19 @@ def network(model: dict[str, Any]) -> str:
     return str(model["name"])
 
 
+def stored(network: dict[str, Any]) -> str:
+    """A network in a file, by the start of its SHA-256."""
+    return f"network {network['sha256'][:12]}"
+
+
 def attack(body: dict[str, Any]) -> str:
     """The attack of a result, without its steps."""
     settings = body["attack"]
     if not settings:
-        return "no attack"
+        return "worst case" if body["label"] == WORST_CASE else "no attack"
     name = settings["name"]
-    return ATTACKS.get(name, str(settings.get("attack") or name))
+    found = ATTACKS.get(name, str(settings.get("attack") or name))
+    return found if settings.get("loss", "ce") == "ce" else f"{found} {settings['loss']}"
 
 
 def stepped(body: dict[str, Any]) -> str:
