@@ -16,7 +16,7 @@ from core.witness import Archive
 LEAST_PIXELS = 112
 """A picture is enlarged, pixel by pixel, until it is at least so wide."""
 BETWEEN = 8
-"""White columns between two pictures."""
+"""Clear columns between two pictures."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,15 @@ def picture(archive: Archive, number: int) -> bytes:
     attacked = archive.adversarial[number].numpy()
     eps = float(archive.about.threat.eps) or 1.0
     three = [_enlarged(one) for one in (clean, attacked, 0.5 + (attacked - clean) / (2 * eps))]
-    gap = np.ones((three[0].shape[0], BETWEEN, 3), np.float32)
+    gap = np.zeros((three[0].shape[0], BETWEEN, 4))
     out = io.BytesIO()
     matplotlib.image.imsave(out, np.concatenate([three[0], gap, three[1], gap, three[2]], 1), format="png")
     return out.getvalue()
 
 
 def _enlarged(image: NDArray[Any]) -> NDArray[Any]:
-    """(C, H, W) of grey or colour to (H, W, 3) in [0, 1], each pixel as a square."""
+    """(C, H, W) of grey or colour to (H, W, 4) in [0, 1], opaque, each pixel as a square."""
     times = -(-LEAST_PIXELS // image.shape[2])
-    colours = np.broadcast_to(image.clip(0, 1), (3, *image.shape[1:])).transpose(1, 2, 0)
-    return colours.repeat(times, 0).repeat(times, 1)
+    colours = np.broadcast_to(image.clip(0, 1), (3, *image.shape[1:]))
+    opaque = np.concatenate([colours, np.ones((1, *image.shape[1:]))]).transpose(1, 2, 0)
+    return opaque.repeat(times, 0).repeat(times, 1)

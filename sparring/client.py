@@ -206,7 +206,7 @@ class Client:
         if named is None:
             job = network if isinstance(network, Job) else self.job(network)
             named = {"job": str(job.id)}
-        judged = {
+        judged: dict[str, dict[str, Any]] = {
             "strict": {"strict": {"images": images} if images else {}},
             "paper": {"paper": {"attacks": PUBLISHED}},
         }

@@ -133,4 +133,4 @@ def pictures(samples: Iterable[Sample], threat: dict[str, Any], draws: int) -> l
 def _picture(n: int, worst: Worst, threat: dict[str, Any], draws: int) -> Picture:
     moved = f"{titles.NORMS.get(threat['norm'], threat['norm'])} distance {worst.distance:.4g}"
     often = f"right in {percent(worst.right, 0)} % of {draws} draws · " if draws > 1 else ""
-    return Picture(n, worst.label, (worst.by or "").partition("/")[2] or str(worst.by), often + moved)
+    return Picture(n, worst.label, str(worst.by), often + moved)

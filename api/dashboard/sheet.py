@@ -139,7 +139,7 @@ class Sheet:
 
     def pictures(self) -> dict[str, Any]:
         """A few images that an attack broke."""
-        draws = (headline.strict(self.results) and self.job.spec["evaluate"]["strict"]["judging_draws"]) or 1
+        draws = max((one["draws"] for one in self.results if one["protocol"] == "strict"), default=1)
         shown = robustness.pictures(of_job(self.session, self.job), self.job.spec["threat"], draws)
         return {"pictures": shown, "threat": titles.threat(self.job.spec["threat"])}
 

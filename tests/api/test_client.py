@@ -48,7 +48,7 @@ def test_a_network_is_named_by_its_job_or_its_digest(client: Client, job: Job, e
     assert client.job(client.evaluate(client.job(job.id)).id).spec["evaluate"]["strict"]["images"] == 1000
     by_digest = client.job(client.evaluate(digest, "paper", threat={"eps": 0.05}).id).spec
     assert (by_digest["network"]["sha256"], by_digest["threat"]["eps"], by_digest["evaluate"]["strict"]) == (digest, 0.05, None)  # fmt: skip
-    assert [one["label"] for one in by_digest["evaluate"]["paper"]["attacks"]] == ["fgsm", "ifgsm20", "cw_linf30"]
+    assert [one["label"] for one in by_digest["evaluate"]["paper"]["attacks"]] == ["fgsm", "ifgsm20", "cw_linf50"]
     with pytest.raises(ValueError, match="protocol must be one of strict, paper, not 'loose'"):
         client.evaluate(digest, "loose")
     with pytest.raises(ApiError, match="is no network that is stored here"):

@@ -102,7 +102,7 @@ export class Fields {
     this.#field(part, new Field(pointer, name, box, (at, ticked, complete) => {
       this.changed([ticked ? said : { pointer: at, value: null }], complete);
     }));
-    this.#settings(part, pointer, inside.properties, said, `${name}.`);
+    this.#settings(part, pointer, inside.properties, said, `${name}.\u200b`);
   }
 
   #field(part, field) {

@@ -160,7 +160,7 @@ async function steps(el) {
   if (!x.length) return wait(el, "No epoch yet.");
   line(el, { x, xLabel: "epoch", xEnd: room(), series: [{ label: name.replaceAll("_", " "), values: y, colour: "q-robust", digits: 3 }] });
 }
-document.getElementById("series").addEventListener("change", () => curves?.x.length && steps(document.getElementById("steps")));
+document.getElementById("series")?.addEventListener("change", () => curves?.x.length && steps(document.getElementById("steps")));
 
 async function broken(el, protocol) {
   results ??= json(`/api/v1/jobs/${job.dataset.id}`).then((answer) => answer.results);
@@ -202,8 +202,8 @@ async function refresh() {
     curves = await json(`${base}/curves`);
     failed = null;
     const select = document.getElementById("series");
-    const known = new Set([...select.options].map((option) => option.value));
-    curves.series.filter((name) => !known.has(name)).forEach((name) => select.add(new Option(name)));
+    const known = new Set([...select?.options ?? []].map((option) => option.value));
+    curves.series.filter((name) => !known.has(name)).forEach((name) => select?.add(new Option(name)));
     draw();
   } catch (error) {
     failed = `The curves did not load (${error.message}); they are tried again with the next event.`;
