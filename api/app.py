@@ -10,8 +10,8 @@ from api import errors
 from api.dashboard import faults, views
 from api.hub import Hub
 from api.middleware import Guard
-from api.routes import artifacts, catalogues, events, figures, jobs, presets, system, tokens
-from core.spec import JobSpec
+from api.routes import artifacts, catalogues, evaluations, events, figures, jobs, presets, system, tokens
+from core.spec import KINDS
 from store.reaper import Reaper
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -38,7 +38,7 @@ site = FastAPI(
     redoc_url=None,
     lifespan=lifespan,
 )
-for resource in (jobs, events, artifacts, figures, catalogues, presets, tokens, system):
+for resource in (jobs, evaluations, events, artifacts, figures, catalogues, presets, tokens, system):
     site.include_router(resource.router, prefix=BASE)
 site.include_router(views.router, include_in_schema=False)
 site.mount("/static", views.Static(directory=views.STATIC), name="static")
@@ -47,12 +47,13 @@ faults.install(site)
 
 
 def openapi() -> dict[str, object]:
-    """The OpenAPI document, with the job specification among its schemas."""
+    """The OpenAPI document, with the job specifications among its schemas."""
     if not site.openapi_schema:
         document = FastAPI.openapi(site)
-        schema = JobSpec.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(schema.pop("$defs", {}) | {"JobSpec": schema})
+        for form in KINDS.values():
+            schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}) | {form.__name__: schema})
         site.openapi_schema = document
     return site.openapi_schema
 

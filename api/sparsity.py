@@ -58,6 +58,8 @@ def _share(job: Job) -> float:
 
 def _check(job: Job, first: Job) -> None:
     """Whether a job can stand in one figure with the first."""
+    if "sparsifier" not in job.spec:
+        raise _refused(job, "is an evaluation, which trains nothing")
     if "lambda1" not in job.spec["sparsifier"]:
         raise _refused(job, f"has the sparsifier {job.spec['sparsifier']['name']}, which has no lambda1")
     if "dissected" not in job.last:

@@ -116,8 +116,17 @@ class UnreadableArchive(SparringError):
 
 
 @dataclass(eq=False)
+class UnreadableModel(SparringError):
+    """{path} is no file of a network that Sparring has written: {problem}."""
+
+    path: str
+    problem: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
 class Mismatch(SparringError):
-    """The network and the archive do not belong together: the network has {has}, the archive {wants}."""
+    """The network and the images do not belong together: the network has {has}, the images {wants}."""
 
     has: str
     wants: str

@@ -12,7 +12,7 @@ An evaluation goes on where it was left: behind the last batch of the attack und
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from core.attacks.base import Attack
 from core.candidates import Candidates
 from core.datasets.base import Split, Splits
 from core.eot import MOST, STABLE, draws_needed
+from core.errors import InvalidSpec
 from core.events import TRAINED, WORST_CASE, Event, Noticed, Phase, Progress, Protocol, Scored, Witnessed
 from core.files import sha256
 from core.intervals import wilson
 from core.noise import Expectation, frozen, joint_layers, reseed, stochastic_layers
-from core.spec import JobSpec, Strict
+from core.spec import Spec, Strict, no_noise
 from core.witness import About
 
 CONTEXT = 8
@@ -43,15 +44,17 @@ class Evaluation:
 
     def __init__(
         self,
-        spec: JobSpec,
+        spec: Spec,
         net: nn.Module,
         splits: Splits,
         work: Path,
         scored: list[Scored],
         network: str = TRAINED,
         saved: dict[str, Any] | None = None,
+        load: Callable[[str], nn.Module] | None = None,
     ) -> None:
         self.spec, self.net, self.splits, self.work, self.network = spec, net, splits, work, network
+        self.load = load
         self.done = {(one.protocol, one.label) for one in scored if one.network == network}
         self.strict = spec.evaluate.strict
         self.images = splits.test.prefix(spec.evaluate.images)
@@ -72,12 +75,21 @@ class Evaluation:
         return {"network": self.network, "candidates": candidates, "trial": under_way}
 
     def run(self) -> Iterator[Event]:
-        """Every score that is not there yet."""
+        """Every score that is not there yet. `InvalidSpec` where an attack needs noise and the network has none."""
+        self._check_noise()
         for number, attack in enumerate([None, *self.spec.evaluate.paper.attacks]):
             if ("paper", label_of(attack)) not in self.done:
                 yield from self._paper(number, attack)
         if self.strict:
             yield from self._strict(self.strict)
+
+    def _check_noise(self) -> None:
+        strict = self.strict.attacks or () if self.strict else ()
+        lists = {"paper": self.spec.evaluate.paper.attacks, "strict": strict}
+        found = [(name, n) for name, attacks in lists.items() for n, attack in enumerate(attacks) if attack.needs_noise]
+        if found and not self.random:
+            at = [f"/evaluate/{name}/attacks/{n}" for name, n in found]
+            raise InvalidSpec(tuple(no_noise(one, "the network has no noise") for one in at))
 
     def _paper(self, number: int, attack: Attack | None) -> Iterator[Event]:
         began, offered = time.monotonic(), self._offered(attack)
@@ -208,7 +220,9 @@ class Evaluation:
     # ---- both
 
     def _run(self, trial: Trial, number: int, protocol: Protocol, attack: Attack | None) -> Iterator[Event]:
-        """Run a trial, from where it was left."""
+        """Run a trial, from where it was left; the other networks that its attack needs are read first."""
+        if self.load and trial.attack:
+            trial.attack = trial.attack.reading(self.load)
         self.trial, self.of = trial, [protocol, label_of(attack)]
         if self.saved and self.saved["trial"] and self.saved["trial"]["of"] == self.of:
             trial.go_on(self.saved["trial"]["state"])

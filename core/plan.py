@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from core import audit
 from core.events import PHASES, Event, Phase, Progress
@@ -16,38 +17,43 @@ from core.measure import macs
 from core.models.base import parameters
 from core.noise import stochastic_layers
 from core.selection import adversary
-from core.spec import JobSpec, shape_of
+from core.spec import JobSpec, Spec, shape_of
 
 GUESSED_DRAWS = 8
 SECONDS_BETWEEN = 0.5
 """No two progress events are closer than this."""
 
 
-def passes(spec: JobSpec) -> dict[Phase, float]:
-    """Forward passes of each phase of a resolved job."""
+def passes(spec: Spec, net: nn.Module | None = None) -> dict[Phase, float]:
+    """Forward passes of each phase of a resolved job; `net` is the network (its shape is enough) where the job names none."""
     images = spec.evaluate.images or spec.dataset.test_size
     attacked = sum(min(images, a.images or images) * (a.passes + 1) for a in spec.evaluate.paper.attacks)
-    attacked += strict_passes(spec)
-    judged_again = sum(exporter.lossy for exporter in spec.export)
-    training = spec.train.epochs * spec.dataset.train_images * spec.objective.passes
-    return {
-        "train": training + _selection(spec),
-        "evaluate": images + attacked,
-        "audit": audit.passes(spec),
-        "export": judged_again * (images + attacked),
-    }
+    attacked += strict_passes(spec, net)
+    work: dict[Phase, float] = {"evaluate": images + attacked, "audit": audit.passes(spec)}
+    if isinstance(spec, JobSpec):
+        training = spec.train.epochs * spec.dataset.train_images * spec.objective.passes
+        work["train"] = training + _selection(spec)
+        work["export"] = sum(exporter.lossy for exporter in spec.export) * (images + attacked)
+    return work
 
 
-def strict_passes(spec: JobSpec) -> float:
+def strict_passes(spec: Spec, net: nn.Module | None = None) -> float:
     """Forward passes of the strict protocol; for a random network whose number of draws is yet to be found, with 8 draws."""
     strict = spec.evaluate.strict
     if not strict:
         return 0.0
-    random = bool(stochastic_layers(shape_of(spec)))
+    random = bool(stochastic_layers(_shape(spec, net)))
     draws = (GUESSED_DRAWS if strict.eot == "auto" else strict.eot) if random else 1
     judging = strict.selection_draws + strict.judging_draws if random else 1
     images = strict.images or 0
     return sum(min(images, a.images or images) * (a.passes * draws + judging) for a in strict.attacks or ())
+
+
+def _shape(spec: Spec, net: nn.Module | None) -> nn.Module:
+    if net is not None:
+        return net
+    assert isinstance(spec, JobSpec), "the network of an evaluation is in its file, not in its specification"
+    return shape_of(spec)
 
 
 def _selection(spec: JobSpec) -> float:
@@ -102,21 +108,22 @@ class Weight(NamedTuple):
     memory: int
 
 
-def weigh(spec: JobSpec) -> Weight:
-    """Parameters; multiply-accumulates of one image; bytes that training takes at the least.
+def weigh(spec: Spec, net: nn.Module | None = None) -> Weight:
+    """Parameters; multiply-accumulates of one image; bytes that the job takes at the least.
 
     The bytes are the weights with gradient, momentum and one copy, the images of the dataset, and the outputs of all
-    layers for a batch. The network is built without storage, on torch's meta device.
+    layers for a batch. `net`, where the job names no network, and all that is computed are on torch's meta device.
     """
-    with torch.device("meta"):
-        net = spec.model.build(spec.dataset.num_classes, spec.dataset.shape[0]).eval()
-        x = torch.empty(1, *spec.dataset.shape)
+    net = _shape(spec, net).eval()
+    x = torch.empty(1, *spec.dataset.shape, device="meta")
     outputs: list[int] = []
     leaves = [module for module in net.modules() if not list(module.children())]
     hooks = [leaf.register_forward_hook(lambda _m, _x, out: outputs.append(out.numel())) for leaf in leaves]
-    work = macs(net, x)
+    with torch.device("meta"):
+        work = macs(net, x)
     for hook in hooks:
         hook.remove()
     count = parameters(net)
     images = x.numel() * (spec.dataset.train_size + spec.dataset.test_size)
-    return Weight(count, work, 16 * count + images + 4 * sum(outputs) * spec.train.batch_size)
+    batch = spec.train.batch_size if isinstance(spec, JobSpec) else spec.evaluate.batch_size
+    return Weight(count, work, 16 * count + images + 4 * sum(outputs) * batch)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from core.errors import InvalidSpec, Problem
 from core.family import Exact, Settings
 from core.spec import JobSpec, Name, parse
 
@@ -97,7 +98,7 @@ class Preset(Settings):
         for row in self.rows:
             for name, changes in row.configurations.items():
                 document = merged(merged(self.spec, row.spec), changes)
-                found[row.id, name] = parse(document, f"/rows/{row.id}/{name}")
+                found[row.id, name] = _training(document, f"/rows/{row.id}/{name}")
         return found
 
     def planned(self, seeds: int, rows: frozenset[str] | None = None) -> Iterator[Planned]:
@@ -111,6 +112,13 @@ class Preset(Settings):
     def digests(self) -> dict[str, Planned]:
         """Which row, configuration and seed a job belongs to, by the digest of what it computes."""
         return {planned.spec.digest: planned for planned in self.planned(MOST_SEEDS)}
+
+
+def _training(document: dict[str, Any], at: str) -> JobSpec:
+    job = parse(document, at)
+    if not isinstance(job, JobSpec):
+        raise InvalidSpec((Problem(f"{at}/kind", "trains nothing, so that it is no row", job.kind, "train"),))
+    return job
 
 
 def named(preset: str, planned: Planned) -> JobSpec:

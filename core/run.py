@@ -1,5 +1,7 @@
 """One job from its specification to its files, as a generator of events: prepare, train, compact, evaluate, audit, export.
 
+A training goes through all of them; an evaluation reads a network that a job has left, judges and audits it.
+
     for event in run(spec, Place(work, data)):
         print(event)
 
@@ -11,21 +13,21 @@ of the attack under way. `stop()` is asked after each training batch and each st
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from core import audit, checkpoint
+from core import audit, checkpoint, stored
 from core.anatomy import dissect
 from core.blueprint import Blueprint
 from core.channels import layers
 from core.datasets.base import Splits
 from core.device import numerics
-from core.errors import Cancelled, OutOfMemory
+from core.errors import Cancelled, OutOfMemory, UnreadableModel
 from core.evaluate import Evaluation
 from core.events import (
     TRAINED,
@@ -48,7 +50,7 @@ from core.files import sha256, write_whole
 from core.measure import all_weight_sparsity, channel_sparsity, latency, macs, size, weight_sparsity
 from core.models.base import parameters
 from core.plan import Clock, passes
-from core.spec import JobSpec
+from core.spec import AnySpec, EvaluateSpec, JobSpec, Spec
 from core.train import Left, Stop, Trainee, train
 
 SECONDS_BETWEEN_SAVES = 60.0
@@ -59,11 +61,12 @@ COMPARED = 256
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run works: a folder of its own, the folder of the datasets, a device."""
+    """Where a run works: a folder of its own, the folder of the datasets, a device; where a stored network is, by its SHA-256."""
 
     work: Path
     data: Path
     device: str = "cpu"
+    models: Callable[[str], Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,13 @@ class Resume:
     sha256: str
 
 
-def run(spec: JobSpec, place: Place, resume: Resume | None = None, stop: Stop = lambda: None) -> Iterator[Event]:
+def run(spec: AnySpec, place: Place, resume: Resume | None = None, stop: Stop = lambda: None) -> Iterator[Event]:
     """Do the whole job. Raises the errors of `core.errors`; of an error outside that list, the traceback is the message."""
     saved = checkpoint.load(resume.path, resume.sha256) if resume else None
     if saved and saved["spec"] != spec.digest:
         raise ValueError(f"the checkpoint {resume and resume.path} belongs to another specification")
-    job = Run(spec, place, stop, Clock(passes(spec)))
-    with numerics(spec.train.deterministic):
+    job = Training(spec, place, stop) if isinstance(spec, JobSpec) else Judging(spec, place, stop)
+    with numerics(spec.deterministic):
         try:
             yield from job.clock.timed(job.phases(saved))
         except Left:
@@ -92,48 +95,32 @@ def run(spec: JobSpec, place: Place, resume: Resume | None = None, stop: Stop = 
             raise
 
 
-@dataclass
 class Run:
-    """A run under way: the network, and what is known of it."""
+    """A run under way: the network, what is known of it, and the phases that judge it."""
 
-    spec: JobSpec
-    place: Place
-    stop: Stop
-    clock: Clock
-    phase: Phase = "prepare"
-    scored: list[Scored] = field(default_factory=list)
-    trained: dict[str, Tensor] = field(default_factory=dict)
-    evaluation: Evaluation | None = None
-    under_way: dict[str, Any] | None = None
+    net: nn.Module
+    splits: Splits
+    epochs = 0
+    """Epochs that a checkpoint comes after."""
 
-    def phases(self, saved: dict[str, Any] | None) -> Iterator[Event]:
-        """All phases, or those that the checkpoint leaves."""
-        yield from self._phase("prepare", self._prepare())
-        if not saved or saved["phase"] == "train":
-            yield from self._phase("train", self._train(saved), saved["epoch"] if saved else None)
-            self.trained = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
-            yield self._save("compact")
-        else:
-            self.trained = saved["net"]
-            self.net.load_state_dict(self.trained)
-            self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
-            self.under_way = saved["under_way"]
-        self.net.eval()
-        yield from self._dissect()
-        if self.spec.compact:
-            yield from self._phase("compact", self._compact(self.spec.compact))
-        yield from self._phase("evaluate", self._evaluate(self.net))
-        if self.spec.evaluate.audit != "off":
-            scored = [one for one in self.scored if one.network == TRAINED]
-            checks = audit.Audit(self.spec, self.net, self.splits.test, scored).run()
-            yield from self._phase("audit", self._obeying(checks))
-        if self.spec.export:
-            yield from self._phase("export", self._export())
-        yield Finished()
+    def __init__(self, spec: Spec, place: Place, stop: Stop) -> None:
+        self.spec, self.place, self.stop = spec, place, stop
+        self.clock = Clock({})
+        self.phase: Phase = "prepare"
+        self.scored: list[Scored] = []
+        self.trained: dict[str, Tensor] = {}
+        self.evaluation: Evaluation | None = None
+        self.under_way: dict[str, Any] | None = None
+
+    def _go_on(self, saved: dict[str, Any]) -> None:
+        """Take up what a checkpoint behind training knows."""
+        self.trained = saved["net"]
+        self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
+        self.under_way = saved["under_way"]
 
     def _phase(self, phase: Phase, events: Iterator[Event], resumed_at: int | None = None) -> Iterator[Event]:
         self.phase, began = phase, time.monotonic()
-        epochs = self.spec.train.epochs if phase == "train" else None
+        epochs = self.epochs if phase == "train" else None
         yield PhaseStarted(phase=phase, epochs=epochs, resumed_at=resumed_at)
         yield from events
         yield PhaseEnded(phase=phase, seconds=time.monotonic() - began)
@@ -149,17 +136,115 @@ class Run:
                 yield self._save(self.phase)
                 raise Left
 
+    def _judge(self) -> Iterator[Event]:
+        """Evaluate and audit the network."""
+        yield from self._phase("evaluate", self._evaluate(self.net))
+        if self.spec.evaluate.audit != "off":
+            scored = [one for one in self.scored if one.network == TRAINED]
+            checks = audit.Audit(self.spec, self.net, self.splits.test, scored).run()
+            yield from self._phase("audit", self._obeying(checks))
+
+    def _evaluate(self, net: nn.Module, network: str = TRAINED) -> Iterator[Event]:
+        """The attacks under which the network is not yet scored, each score with its checkpoint, and one every minute."""
+        work, scored = self.place.work, self.scored
+        saved, load = self.under_way, self._stored
+        self.evaluation = Evaluation(self.spec, net, self.splits, work, scored, network, saved, load)
+        began = time.monotonic()
+        for event in self._obeying(self.evaluation.run()):
+            if isinstance(event, Scored):
+                self.scored.append(event)
+                yield event.model_copy(update={"checkpoint": self._save(self.phase)})
+            else:
+                yield event
+            if time.monotonic() - began >= SECONDS_BETWEEN_SAVES:
+                yield self._save(self.phase)
+                began = time.monotonic()
+
+    def _stored(self, sha256: str) -> nn.Module:
+        """The network in a stored file, on the device: what a transfer attack is made against."""
+        if not self.place.models:
+            raise UnreadableModel(sha256, "there are no stored networks here; a service has them")
+        path, data = self.place.models(sha256), self.spec.dataset
+        stored.check_images(stored.shape_in(path), data.shape, data.num_classes, data.name)
+        return stored.read(path, sha256).to(self.place.device)
+
+    def _save(self, phase: Phase) -> CheckpointSaved:
+        """A checkpoint of what is known after training: the selected network, all scores, the evaluation under way."""
+        scored = [one.model_dump(mode="json") for one in self.scored]
+        under_way = self.evaluation.state if self.evaluation else None
+        state = {
+            "phase": phase,
+            "spec": self.spec.digest,
+            "net": self.trained,
+            "scored": scored,
+            "under_way": under_way,
+        }
+        saved = checkpoint.save(self.place.work / "checkpoints", f"{phase}-{len(scored):02d}", state)
+        return CheckpointSaved(phase=phase, epoch=self.epochs, batch=0, path=str(saved.path), sha256=saved.sha256)
+
+
+class Judging(Run):
+    """The run of an evaluation."""
+
+    def __init__(self, spec: EvaluateSpec, place: Place, stop: Stop) -> None:
+        super().__init__(spec, place, stop)
+        self.network = spec.network
+
+    def phases(self, saved: dict[str, Any] | None) -> Iterator[Event]:
+        """The three phases, or what the checkpoint leaves of them."""
+        if saved:
+            self._go_on(saved)
+        yield from self._phase("prepare", self._prepare())
+        yield from self._judge()
+        yield Finished()
+
+    def _prepare(self) -> Iterator[Event]:
+        """Data on the device, and the stored network."""
+        assert self.network.sha256, "an evaluation that runs has been told its file"
+        self.net = self._stored(self.network.sha256)
+        self.splits = self.spec.dataset.load(self.place.data).to(self.place.device)
+        self.clock.work = passes(self.spec, self.net)
+        yield from ()
+
+
+class Training(Run):
+    """The run of a training."""
+
+    def __init__(self, spec: JobSpec, place: Place, stop: Stop) -> None:
+        super().__init__(spec, place, stop)
+        self.job, self.epochs = spec, spec.train.epochs
+        self.clock.work = passes(spec)
+
+    def phases(self, saved: dict[str, Any] | None) -> Iterator[Event]:
+        """All phases, or those that the checkpoint leaves."""
+        yield from self._phase("prepare", self._prepare())
+        if not saved or saved["phase"] == "train":
+            yield from self._phase("train", self._train(saved), saved["epoch"] if saved else None)
+            self.trained = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
+            yield self._save("compact")
+        else:
+            self._go_on(saved)
+            self.net.load_state_dict(self.trained)
+        self.net.eval()
+        yield from self._dissect()
+        if self.job.compact:
+            yield from self._phase("compact", self._compact(self.job.compact))
+        yield from self._judge()
+        if self.job.export:
+            yield from self._phase("export", self._export())
+        yield Finished()
+
     def _prepare(self) -> Iterator[Event]:
         """Data on the device, and the untrained network."""
-        self.splits: Splits = self.spec.dataset.load(self.place.data).to(self.place.device)
+        self.splits = self.spec.dataset.load(self.place.data).to(self.place.device)
         channels = self.spec.dataset.shape[0]
-        self.blueprint = Blueprint(model=self.spec.model, num_classes=self.spec.dataset.num_classes, channels=channels)
-        self.net: nn.Module = self.spec.sparsifier.prepare(self.blueprint.build(self.spec.seed)).to(self.place.device)
+        self.blueprint = Blueprint(model=self.job.model, num_classes=self.spec.dataset.num_classes, channels=channels)
+        self.net = self.job.sparsifier.prepare(self.blueprint.build(self.spec.seed)).to(self.place.device)
         yield from ()
 
     def _train(self, saved: dict[str, Any] | None) -> Iterator[Event]:
         trainee = Trainee(self.net)
-        yield from train(self.spec, trainee, self.splits, self.place.work / "checkpoints", self.stop, saved)
+        yield from train(self.job, trainee, self.splits, self.place.work / "checkpoints", self.stop, saved)
         self.net = trainee.net
 
     def _dissect(self) -> Iterator[Event]:
@@ -214,25 +299,10 @@ class Run:
     def _compared(self) -> Tensor:
         return self.splits.test.batch(0, COMPARED)[0]
 
-    def _evaluate(self, net: nn.Module, network: str = TRAINED) -> Iterator[Event]:
-        """The attacks under which the network is not yet scored, each score with its checkpoint, and one every minute."""
-        work, scored = self.place.work, self.scored
-        self.evaluation = Evaluation(self.spec, net, self.splits, work, scored, network, self.under_way)
-        began = time.monotonic()
-        for event in self._obeying(self.evaluation.run()):
-            if isinstance(event, Scored):
-                self.scored.append(event)
-                yield event.model_copy(update={"checkpoint": self._save(self.phase)})
-            else:
-                yield event
-            if time.monotonic() - began >= SECONDS_BETWEEN_SAVES:
-                yield self._save(self.phase)
-                began = time.monotonic()
-
     def _export(self) -> Iterator[Event]:
         """The files; what one holds that is another network is judged as the trained one was."""
-        turn, turns = 0, sum(exporter.lossy for exporter in self.spec.export)
-        for number, exporter in enumerate(self.spec.export):
+        turn, turns = 0, sum(exporter.lossy for exporter in self.job.export)
+        for number, exporter in enumerate(self.job.export):
             path = self.place.work / "exports" / f"{number}-{exporter.name}"
             path, worst = exporter.export(self.net, self.blueprint, self._compared(), path)
             other = exporter.read(path).to(self.place.device) if exporter.lossy else None
@@ -250,22 +320,6 @@ class Run:
             bytes=path.stat().st_size,
             bytes_fp32=len(packed(self.net.state_dict(), self.blueprint)),
             logits_difference=worst,
-        )
-
-    def _save(self, phase: Phase) -> CheckpointSaved:
-        """A checkpoint of what is known after training: the selected network, all scores, the evaluation under way."""
-        scored = [one.model_dump(mode="json") for one in self.scored]
-        under_way = self.evaluation.state if self.evaluation else None
-        state = {
-            "phase": phase,
-            "spec": self.spec.digest,
-            "net": self.trained,
-            "scored": scored,
-            "under_way": under_way,
-        }
-        saved = checkpoint.save(self.place.work / "checkpoints", f"{phase}-{len(scored):02d}", state)
-        return CheckpointSaved(
-            phase=phase, epoch=self.spec.train.epochs, batch=0, path=str(saved.path), sha256=saved.sha256
         )
 
 

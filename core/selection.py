@@ -12,8 +12,8 @@ from core.attacks.pgd import Pgd
 from core.datasets.base import Split
 from core.measure import channel_sparsity, weight_sparsity
 from core.modes import evaluating
+from core.recipe import Select
 from core.sparsifiers.base import SparseOptimizer
-from core.spec import Select
 from core.threat import Threat
 
 

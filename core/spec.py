@@ -1,7 +1,8 @@
 """The job specification, version 1: what to compute, whole and checked. The one place where the families meet.
 
-`parse` turns a document into a `JobSpec` or says everything that is wrong with it; `JobSpec.resolved` writes every default
-and every inherited setting out, so that the stored specification needs no code to be understood.
+`parse` turns a document into a `JobSpec`, or by its `kind` an `EvaluateSpec`, or says everything that is wrong with it;
+`resolved` writes every default and every inherited setting out, so that the stored specification needs no code to be
+understood.
 """
 
 import hashlib
@@ -9,18 +10,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID
 
 import torch
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from torch import nn
 
 from core.attacks.apgd_ce import ApgdCe
-from core.attacks.apgd_dlr import ApgdDlr
 from core.attacks.apgd_t import ApgdT
 from core.attacks.base import Attack
 from core.attacks.square import Square
-from core.attacks.transfer import TWIN, Transfer
+from core.attacks.transfer import TWIN
 from core.datasets.base import Dataset
 from core.device import kept_rng
 from core.errors import InvalidSpec, Problem
@@ -33,9 +34,9 @@ from core.models.base import Model
 from core.noise import stochastic_layers
 from core.objectives.base import Objective
 from core.objectives.natural import Natural
-from core.optimizers import Optimizer
 from core.problems import problems_of
-from core.schedules import Multistep, Schedule
+from core.recipe import Batch, Count, Train
+from core.resources import Resources
 from core.sparsifiers.base import Sparsifier
 from core.sparsifiers.dense import Dense
 from core.threat import Threat
@@ -47,6 +48,7 @@ AnyModel = Annotated[Model, OneOf("core.models")]
 AnyObjective = Annotated[Objective, OneOf("core.objectives")]
 AnySparsifier = Annotated[Sparsifier, OneOf("core.sparsifiers")]
 
+Form = TypeVar("Form", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -57,45 +59,6 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Epochs = Annotated[int, Field(ge=1, le=100_000)]
-Batch = Annotated[int, Field(ge=1, le=65_536)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class Select(Settings):
-    """Which epoch's sparse network is evaluated: the best on the validation split."""
-
-    split: Literal["validation"] = "validation"
-    """Never the test set."""
-    metric: Annotated[str, Field(pattern=r"^(clean|pgd[1-9][0-9]{0,3})$")] = "pgd20"
-    """Accuracy on clean images, or under PGD of so many steps from a random start."""
-    every: Epochs = 1
-    """Epochs between two candidates; the last epoch is always one."""
-    from_epoch: Epochs = 1
-    """The first epoch that may be chosen."""
-    draws: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Noise draws averaged by the judge, for random networks."""
-    images: Count | None = None
-    """A prefix of the validation split; all of it if left out."""
-    sparsity_at_least: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Only networks with this share of dead input channels (or zero weights, where no channel dies) are chosen."""
-
-
-class Train(Optimizer):
-    """How the network is trained."""
-
-    epochs: Epochs = 200
-    """Passes over the training images."""
-    batch_size: Batch = 128
-    """Images a step; the incomplete last batch of an epoch is left out."""
-    schedule: Schedule = Multistep()
-    """The learning rate's course."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes the network in bfloat16 in training and selection; perturbations, losses and weights stay fp32."""
-    deterministic: bool = False
-    """Only kernels that give the same bits every time (same machine, same thread count)."""
-    select: Select | None = Select()
-    """How the epoch to evaluate is chosen; null takes the last."""
 
 
 class Paper(Settings):
@@ -143,28 +106,12 @@ class Evaluate(Settings):
     """Whether the evaluation itself is checked for masked gradients."""
 
 
-class Resources(Settings):
-    """What the job needs of the machines, and how urgent it is."""
-
-    gpus: Annotated[int, Field(ge=0, le=1)] | None = None
-    """GPUs; 0 trains on the CPU. If left out: 1 where the team has one, else 0."""
-    max_duration: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] = "24h"
-    """Wall time of an attempt: 90s, 30m, 24h, 7d."""
-    priority: Literal["low", "normal", "high"] = "normal"
-    """Before jobs of lower priority of the same user."""
-
-    @property
-    def seconds(self) -> int:
-        """max_duration in seconds."""
-        return int(self.max_duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[self.max_duration[-1]]
-
-
-class JobSpec(Settings):
-    """A job: train a network, make it sparse and robust, judge it, export it."""
+class Spec(Settings):
+    """What every job says: its name, on which images and against whom a network is judged, and how."""
 
     version: Literal[1] = 1
     """Version of this form."""
-    kind: Literal["train"] = "train"
+    kind: Literal["train", "evaluate"]
     """What is done."""
     name: Text = "unnamed"
     """What people call it."""
@@ -172,12 +119,58 @@ class JobSpec(Settings):
     """The project it belongs to."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     """Initialisation, order, augmentation and noise; the split has its own."""
-    replicates: Annotated[int, Field(ge=1, le=100)] = 1
-    """As many jobs, with the seeds seed, seed + 1, ..."""
     dataset: AnyDataset
     """The images."""
     threat: Threat = Threat()
     """What the adversary may do; objective and attacks inherit it unless they say otherwise."""
+    evaluate: Evaluate = Evaluate()
+    """How it is judged."""
+    resources: Resources = Resources()
+    """What it needs."""
+
+    def resolved(self) -> Self:
+        """The same job with everything inherited written out."""
+        paper = Paper(attacks=tuple(attack.within(self.threat, "last") for attack in self.evaluate.paper.attacks))
+        images = self.evaluate.images or self.dataset.test_size
+        evaluate = self.evaluate.model_copy(update={"paper": paper, "images": images, "strict": self._strict(images)})
+        return self.model_copy(update={"evaluate": evaluate})
+
+    def _strict(self, images: int) -> Strict | None:
+        strict = self.evaluate.strict
+        if not strict:
+            return None
+        attacks = strict_attacks() if strict.attacks is None else strict.attacks
+        within = tuple(attack.within(self.threat) for attack in attacks)
+        return strict.model_copy(update={"images": strict.images or min(1000, images), "attacks": within})
+
+    def seeds(self) -> Iterator[Self]:
+        """One job for each seed."""
+        yield self
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether only kernels are used that give the same bits every time."""
+        return False
+
+    def json_dict(self) -> dict[str, Any]:
+        """The specification as JSON values."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is computed: the resolved specification without names, project and resources."""
+        names: Any = {"name": True, "project": True, "resources": True, "network": {"job"}}
+        what = self.resolved().model_dump(mode="json", exclude=names)
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+class JobSpec(Spec):
+    """A job: train a network, make it sparse and robust, judge it, export it."""
+
+    kind: Literal["train"] = "train"
+    """What is done."""
+    replicates: Annotated[int, Field(ge=1, le=100)] = 1
+    """As many jobs, with the seeds seed, seed + 1, ..."""
     model: AnyModel
     """The network."""
     objective: AnyObjective = Natural()
@@ -188,70 +181,96 @@ class JobSpec(Settings):
     """How it is trained."""
     compact: Compact | None = Compact()
     """How dead channels are removed for real; null leaves them in place."""
-    evaluate: Evaluate = Evaluate()
-    """How it is judged."""
     export: tuple[AnyExporter, ...] = Field((Safetensors(),), max_length=10)
     """The files that are made of it."""
-    resources: Resources = Resources()
-    """What it needs."""
 
     def resolved(self) -> Self:
         """The same job with everything inherited written out."""
-        paper = Paper(attacks=tuple(attack.within(self.threat, "last") for attack in self.evaluate.paper.attacks))
-        images = self.evaluate.images or self.dataset.test_size
-        evaluate = self.evaluate.model_copy(update={"paper": paper, "images": images, "strict": self._strict(images)})
-        return self.model_copy(update={"objective": self.objective.within(self.threat), "evaluate": evaluate})
-
-    def _strict(self, images: int) -> Strict | None:
-        strict = self.evaluate.strict
-        if not strict:
-            return None
-        attacks = strict_attacks(bool(stochastic_layers(shape_of(self)))) if strict.attacks is None else strict.attacks
-        within = tuple(attack.within(self.threat) for attack in attacks)
-        return strict.model_copy(update={"images": strict.images or min(1000, images), "attacks": within})
+        return super().resolved().model_copy(update={"objective": self.objective.within(self.threat)})
 
     def seeds(self) -> Iterator[Self]:
         """One job for each replicate."""
         for seed in range(self.seed, self.seed + self.replicates):
             yield self.model_copy(update={"seed": seed, "replicates": 1})
 
-    def json_dict(self) -> dict[str, Any]:
-        """The specification as JSON values."""
-        return self.model_dump(mode="json")
-
     @property
-    def digest(self) -> str:
-        """SHA-256 of what is computed: the resolved specification without name, project and resources."""
-        what = self.resolved().model_dump(mode="json", exclude={"name", "project", "resources"})
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    def deterministic(self) -> bool:
+        """Whether only kernels are used that give the same bits every time."""
+        return self.train.deterministic
 
 
-def strict_attacks(random: bool) -> tuple[Attack, ...]:
-    """The attacks of the strict protocol where a job names none: AutoAttack's but for FAB, which costs most and adds least.
+class Network(Settings):
+    """A network that a job has left: that of the job, or the one in a file."""
 
-    On a random network, whose every look is an average over draws, untargeted ones, fewer queries, and the twin without noise.
-    """
-    if random:
-        twin = Transfer.model_validate({"attack": ApgdCe(), "from": TWIN})
-        return (ApgdCe(), ApgdDlr(), Square(queries=1000), twin)
+    job: UUID | None = None
+    """The job that made it; its trained network is meant, unless `sha256` names another of its files."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the file that holds it; written out once the job is known."""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> Self:
+        if self.job is None and self.sha256 is None:
+            raise ValueError("names no network: give the job that made it, or the sha256 of its file")
+        return self
+
+
+class EvaluateSpec(Spec):
+    """A job: judge a network that another job has left; nothing is trained."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    """What is done."""
+    network: Network
+    """The network."""
+
+
+AnySpec = JobSpec | EvaluateSpec
+KINDS: dict[str, type[JobSpec] | type[EvaluateSpec]] = {"train": JobSpec, "evaluate": EvaluateSpec}
+
+
+def strict_attacks() -> tuple[Attack, ...]:
+    """The attacks of the strict protocol where a job names none: AutoAttack's but for FAB, which costs most and adds least."""
     return (ApgdCe(), ApgdT(), Square())
 
 
-def parse(document: Any, prefix: str = "") -> JobSpec:
+def parse(document: Any, prefix: str = "") -> AnySpec:
     """The resolved job of a document of JSON values; `InvalidSpec` lists every problem, with pointers below `prefix`."""
+    spec = _validated(_kind(document), document, prefix)
+    if found := tuple(_contradictions(spec, prefix)):
+        raise InvalidSpec(found)
+    return spec.resolved()
+
+
+def parse_network(document: Any, prefix: str = "") -> Network:
+    """The network that an evaluation's document names, before its dataset need be known."""
+    return _validated(Network, document, prefix)
+
+
+def stored(document: dict[str, Any]) -> AnySpec:
+    """A resolved specification, from the JSON values that `json_dict` gave."""
+    return KINDS[document["kind"]].model_validate(document)
+
+
+def _kind(document: Any) -> type[JobSpec] | type[EvaluateSpec]:
+    """The form that a document fills in; a training where it does not say another that there is."""
+    kind = document.get("kind") if isinstance(document, dict) else None
+    return KINDS.get(kind, JobSpec) if isinstance(kind, str) else JobSpec
+
+
+def _validated(form: type[Form], document: Any, prefix: str) -> Form:
     try:
-        text = _as_json(document)
+        return form.model_validate_json(_as_json(document), strict=True)
+    except ValidationError as error:
+        problems = problems_of(error, document, form, prefix)
+        raise InvalidSpec(tuple(_with_kinds(problem, prefix) for problem in problems)) from None
     except ValueError as error:  # an integer of more digits than Python writes
         raise InvalidSpec(
             (Problem(prefix, f"cannot be written as JSON: {error}", "a huge number", "usual numbers"),)
         ) from None
-    try:
-        spec = JobSpec.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise InvalidSpec(tuple(problems_of(error, document, JobSpec, prefix))) from None
-    if found := tuple(_contradictions(spec, prefix)):
-        raise InvalidSpec(found)
-    return spec.resolved()
+
+
+def _with_kinds(problem: Problem, prefix: str) -> Problem:
+    """The problem; if it is the kind, with all that there are."""
+    return replace(problem, expected=f"one of {', '.join(KINDS)}") if problem.pointer == f"{prefix}/kind" else problem
 
 
 def _as_json(document: Any) -> bytes:
@@ -260,9 +279,28 @@ def _as_json(document: Any) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
+def _contradictions(spec: Spec, at: str) -> Iterator[Problem]:
     """What no field alone can know."""
-    data, train, evaluate = spec.dataset, spec.train, spec.evaluate
+    if isinstance(spec, JobSpec):
+        yield from _of_training(spec, at)
+    data, evaluate = spec.dataset, spec.evaluate
+    if evaluate.images and evaluate.images > data.test_size:
+        yield Problem(
+            f"{at}/evaluate/images", "is more than the test set has", evaluate.images, f"at most {data.test_size}"
+        )
+    wanted = evaluate.images or data.test_size
+    if evaluate.strict and evaluate.strict.images and evaluate.strict.images > wanted:
+        yield Problem(
+            f"{at}/evaluate/strict/images",
+            "is more than are evaluated",
+            evaluate.strict.images,
+            f"at most {wanted}, the images of evaluate",
+        )
+    yield from _unfit_attacks(spec, at)
+
+
+def _of_training(spec: JobSpec, at: str) -> Iterator[Problem]:
+    data, train = spec.dataset, spec.train
     if data.validation >= data.train_size:
         yield Problem(
             f"{at}/dataset/validation",
@@ -291,35 +329,22 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
             train.select.from_epoch,
             f"at most {train.epochs}, train.epochs",
         )
-    if evaluate.images and evaluate.images > data.test_size:
-        yield Problem(
-            f"{at}/evaluate/images", "is more than the test set has", evaluate.images, f"at most {data.test_size}"
-        )
-    wanted = evaluate.images or data.test_size
-    if evaluate.strict and evaluate.strict.images and evaluate.strict.images > wanted:
-        yield Problem(
-            f"{at}/evaluate/strict/images",
-            "is more than are evaluated",
-            evaluate.strict.images,
-            f"at most {wanted}, the images of evaluate",
-        )
     if spec.seed + spec.replicates > 2**31:
         yield Problem(
             f"{at}/replicates", "leads past the largest seed", spec.replicates, f"at most {2**31 - spec.seed}"
         )
-    yield from _unfit_attacks(spec, at)
     yield from _wrong_shape(spec, at)
     yield from _unfit(spec, at)
 
 
-def _unfit_attacks(spec: JobSpec, at: str) -> Iterator[Problem]:
+def _unfit_attacks(spec: Spec, at: str) -> Iterator[Problem]:
     evaluate = spec.resolved().evaluate
     yield from _unfit_list(spec, f"{at}/evaluate/paper/attacks", evaluate.paper.attacks)
     if evaluate.strict:
         yield from _unfit_list(spec, f"{at}/evaluate/strict/attacks", evaluate.strict.attacks or ())
 
 
-def _unfit_list(spec: JobSpec, at: str, attacks: tuple[Attack, ...]) -> Iterator[Problem]:
+def _unfit_list(spec: Spec, at: str, attacks: tuple[Attack, ...]) -> Iterator[Problem]:
     seen = {"clean", WORST_CASE}
     for number, attack in enumerate(attacks):
         here = f"{at}/{number}"
@@ -335,13 +360,14 @@ def _unfit_list(spec: JobSpec, at: str, attacks: tuple[Attack, ...]) -> Iterator
         if spec.dataset.num_classes < attack.least_classes:
             classes = f"{spec.dataset.num_classes} classes of {spec.dataset.name}"
             yield Problem(here, "has a loss for more classes", classes, f"{attack.least_classes} classes or more")
-        if attack.needs_noise and not stochastic_layers(shape_of(spec)):
-            yield Problem(
-                f"{here}/from",
-                f"is a twin without noise, but {spec.model.name} has no noise with these settings",
-                TWIN,
-                "the SHA-256 of a stored model's file, or a network with noise",
-            )
+        if isinstance(spec, JobSpec) and attack.needs_noise and not stochastic_layers(shape_of(spec)):
+            yield no_noise(here, f"{spec.model.name} has no noise with these settings")
+
+
+def no_noise(at: str, why: str) -> Problem:
+    """What is wrong with an attack that needs a random network, on another."""
+    expected = "the SHA-256 of a stored model's file, or a network with noise"
+    return Problem(f"{at}/from", f"is a twin without noise, but {why}", TWIN, expected)
 
 
 def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ One compressed numpy file (.npz), readable without Sparring. `about` is a JSON t
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,24 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 self.about = About.model_validate_json(str(file["about"]))
                 self.x, self.y, self.adversarial, self.by, self.right = (
                     torch.from_numpy(file[name]) for name in ARRAYS
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self._check()
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UnreadableArchive(str(path), str(error)) from error
+
+    def _check(self) -> None:
+        """That the arrays are those of the module's documentation."""
+        n, shape = len(self.y), self.x.shape
+        if len(shape) != 4 or shape != self.adversarial.shape or not n:
+            raise ValueError("x and adversarial should be (n, C, H, W), n above 0")
+        if any(one.shape != (n,) for one in (self.y, self.by, self.right)) or shape[0] != n:
+            raise ValueError(f"y, by and right should hold one value for each of {shape[0]} images")
+        types = tuple(one.dtype for one in (self.x, self.y, self.adversarial, self.by, self.right))
+        if types != (torch.uint8, torch.int64, torch.float32, torch.int64, torch.float32):
+            raise ValueError("the arrays should be uint8, int64, float32, int64, float32")
+        if not bool(((self.by >= 0) & (self.by < len(self.about.attacks))).all()):
+            raise ValueError("by should be numbers of attacks")

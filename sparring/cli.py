@@ -2,6 +2,7 @@
 found, 4 invalid, 5 the service.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -152,6 +153,45 @@ def show_job(name: Name, as_json: AsJson = False) -> None:
         client = Client()
         job = client.job(name)
         out(job.model_dump()) if as_json else show.outcome(client, job)
+
+
+@app.command("eval")
+def evaluate(
+    network: Annotated[str, typer.Argument(help="A job's number or id, a model file, or the SHA-256 of one.")],
+    protocol: Annotated[str, typer.Option(help="strict, or paper.")] = "strict",
+    images: Annotated[int | None, typer.Option(min=1, help="So many test images, the first ones.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the evaluation to its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a network that a job has left, as a job of its own: on that job's dataset, under its threat."""
+    if protocol not in ("strict", "paper"):
+        raise typer.BadParameter(f"{protocol!r} is neither strict nor paper", param_hint="--protocol")
+    with exit_codes():
+        client, file = Client(), Path(network)
+        named = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else network
+        job = client.evaluate(named, protocol, images)
+        if not as_json:
+            print(f"#{job.number} {job.name}: {client.url}/jobs/{job.id}")
+        if watch:
+            follow(client, Group(job.group, [job]), as_json)
+        elif as_json:
+            out(job.model_dump())
+
+
+@app.command()
+def verify(
+    archive: Annotated[Path, typer.Argument(help="Adversarial images that a strict number rests on (.npz).")],
+    model: Annotated[Path, typer.Argument(help="The network's file (.safetensors).")],
+    draws: Annotated[int | None, typer.Option(min=1, help="Noise draws; as many as the archive's if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score stored adversarial images again, here, by forward passes alone: no attack of ours is run or even loaded.
+
+    Leaves with 0 if network and archive agree, 1 if they do not, 3 if a file is not found, 4 if one cannot be read.
+    """
+    from sparring.local import verify as verify_here
+
+    raise typer.Exit(verify_here(archive, model, draws, as_json))
 
 
 @app.command()

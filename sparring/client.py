@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 ENDED = ("succeeded", "failed", "cancelled")
 TRAINED = "trained"
 """The network by which a job is known."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
+PUBLISHED = ["fgsm", {"name": "ifgsm", "steps": 20}, "cw_linf"]
+"""The attacks of the published tables that need no thousands of passes."""
 HOME = Path(".sparring") / "client.json"
 """Where `sparring up` leaves the address and the token, in the folder it was started in."""
 
@@ -48,6 +52,12 @@ class Score(BaseModel):
     restarts: int
     draws: int
     eps: float
+    eot: int = 1
+    """Noise draws that each gradient of the attack averaged."""
+    selection_draws: int = 0
+    """Noise draws by which the worst candidate of an image was chosen; `draws` others judged it."""
+    always: float | None = None
+    """The share of images right in every draw: a diagnostic of random networks."""
 
 
 class Job(BaseModel):
@@ -61,6 +71,7 @@ class Job(BaseModel):
     project: str
     owner: str
     name: str
+    kind: str = "train"
     seed: int
     state: str
     wish: str
@@ -154,13 +165,13 @@ class Client:
             raise ApiError(answer.status_code, _problem(answer))
         return answer.json() if answer.content else None
 
-    def _post_spec(self, spec: str | dict[str, Any], parameters: dict[str, Any]) -> Any:
+    def _post_spec(self, spec: str | dict[str, Any], parameters: dict[str, Any], path: str = "/jobs") -> Any:
         """Send a specification, as YAML or JSON; a connection that breaks is tried again with the same idempotency key."""
         text, kind = (spec, "application/yaml") if isinstance(spec, str) else (json.dumps(spec), "application/json")
         headers = {"Content-Type": kind, "Idempotency-Key": uuid.uuid4().hex}
         for patience in (0.5, 2.0, None):
             try:
-                return self.request("POST", "/jobs", content=text.encode(), headers=headers, params=parameters)
+                return self.request("POST", path, content=text.encode(), headers=headers, params=parameters)
             except httpx.TransportError:
                 if patience is None:
                     raise
@@ -183,6 +194,33 @@ class Client:
         """What a job would be: resolved specification, parameters, work; nothing is queued."""
         answer: dict[str, Any] = self._post_spec(spec, {"dry_run": True})
         return answer
+
+    def evaluate(
+        self, network: "Job | str", protocol: str = "strict", images: int | None = None, **changes: Any
+    ) -> Job:
+        """Queue an evaluation of a stored network: that of a job, or by the SHA-256 of its file.
+
+        Dataset and threat are those of the job that made it; `changes` are further parts of the specification.
+        """
+        named = {"sha256": network} if isinstance(network, str) and DIGEST.fullmatch(network) else None
+        if named is None:
+            job = network if isinstance(network, Job) else self.job(network)
+            named = {"job": str(job.id)}
+        judged: dict[str, dict[str, Any]] = {
+            "strict": {"strict": {"images": images} if images else {}},
+            "paper": {"paper": {"attacks": PUBLISHED}},
+        }
+        if protocol not in judged:
+            raise ValueError(f"protocol must be one of {', '.join(judged)}, not {protocol!r}")
+        evaluate = {**judged[protocol], **({"images": images} if images else {})}
+        asked = {"name": f"{protocol} evaluation", "network": named, "evaluate": evaluate} | changes
+        return Job.of(self, self._post_spec(asked, {}, "/evaluations")["jobs"][0])
+
+    def evaluation(self, name: object, part: str = "", **parameters: Any) -> dict[str, Any]:
+        """What a job found about its network, by protocol; `part`: samples, audit or curve."""
+        path = f"/evaluations/{name}/{part}".rstrip("/")
+        found: dict[str, Any] = self.request("GET", path, params=parameters)
+        return found
 
     def job(self, name: object) -> Job:
         """A job by its id or number, with its results."""

@@ -23,7 +23,7 @@ def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as
     try:
         job = parse(read_yaml(spec) if isinstance(spec, str) else spec)
         for seed in job.seeds():
-            place = Place(home / f"{seed.name}-seed{seed.seed}", data, device)
+            place = Place(home / f"{seed.name}-seed{seed.seed}", data, device, lambda digest: _model(home, digest))
             for event in run(seed, place):
                 _print(event.model_dump(mode="json"), as_json)
     except InvalidSpec as error:
@@ -34,6 +34,51 @@ def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as
         print(error, file=sys.stderr)
         return FAILED
     return OK
+
+
+def _model(home: Path, digest: str) -> Path:
+    """A network that an earlier run has left below `home`, by the SHA-256 of its file."""
+    from core.errors import UnreadableModel
+    from core.files import sha256
+
+    found = (path for path in home.rglob("*.safetensors") if sha256(path) == digest)
+    if path := next(found, None):
+        return path
+    raise UnreadableModel(digest, f"no run below {home} has left a file with this SHA-256")
+
+
+def verify(archive: Path, model: Path, draws: int | None, as_json: bool) -> int:
+    """Score an archive again; prints what was checked, and returns the exit code."""
+    from core import stored
+    from core.errors import Mismatch, UnreadableArchive, UnreadableModel
+    from core.verify import verify as score
+    from core.witness import Archive
+
+    if missing := [path for path in (archive, model) if not path.is_file()]:
+        print(f"There is no file {missing[0]}", file=sys.stderr)
+        return FORBIDDEN
+    try:
+        images, shape = Archive(archive), stored.shape_in(model)
+        _, *size = images.x.shape
+        classes = max(shape.num_classes, int(images.y.max()) + 1)
+        stored.check_images(shape, (size[0], size[1], size[2]), classes, str(archive))
+        found = score(images, stored.read(model), draws)
+    except (UnreadableArchive, UnreadableModel, Mismatch) as error:
+        print(error, file=sys.stderr)
+        return INVALID
+    print(json.dumps(found._asdict(), indent=2)) if as_json else _verified(images.about, found)
+    return FAILED if found.problems else OK
+
+
+def _verified(about: Any, found: Any) -> None:
+    print(f"{about.label} on {about.dataset}, {about.threat.norm} ball of {about.threat.eps}, network {about.network}")
+    print(f"{found.images} images, {found.moved} of them moved, the farthest by {found.farthest:.6g}")
+    within = f"; {100 * found.allowed:.2f} points apart is within its noise" if found.allowed else ""
+    print(f"stated {100 * found.stated:.2f} %, found {100 * found.found:.2f} % right{within}")
+    for problem in found.problems:
+        print(f"does not agree: {problem}")
+    if not found.problems:
+        print("agrees: ball, box and accuracy")
 
 
 def _print(event: dict[str, Any], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from sparring.client import TRAINED, Client, Job
+from sparring.client import TRAINED, Client, Job, Score
 
 console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False)
 """What prints, exactly as it comes: names and messages are other people's words. A pipe has no width of its own."""
@@ -63,7 +63,10 @@ def sentence(event: dict[str, Any]) -> str | None:
             low, high = 100 * event["low"], 100 * event["high"]
             whose = f"{network}: " if (network := event.get("network", TRAINED)) != TRAINED else ""
             found = f"{100 * event['accuracy']:5.1f} %  ({low:.1f} to {high:.1f}, n {event['images']})"
-            return f"{whose}{event['label']:<12} {found}"
+            label = (
+                event["label"] if event.get("protocol", "paper") == "paper" else f"{event['protocol']} {event['label']}"
+            )
+            return f"{whose}{label:<12} {found}"
         case "checked":
             return f"audit: {event['check']} {event['verdict']}: {event['words']}"
         case "exported":
@@ -89,21 +92,11 @@ def _weighed(file: dict[str, Any]) -> str:
 
 
 def outcome(client: Client, job: Job) -> None:
-    """The results of a job as a table, its size, its audit, its files, and what happened if it failed."""
-    table = Table(title=f"#{job.number} {job.name}: {job.state}")
-    for name in ("protocol", "attack", "eps", "steps", "images", "accuracy %", "95 % (images)"):
-        table.add_column(name, justify="left" if name in ("protocol", "attack") else "right")
-    for score in job.results.values():
-        table.add_row(
-            score.protocol,
-            score.label,
-            f"{score.eps:.4g}",
-            str(score.steps or "–"),
-            str(score.images),
-            f"{100 * score.accuracy:.1f}",
-            f"{100 * score.low:.1f} – {100 * score.high:.1f}",
-        )
-    console.print(table)
+    """The results of a job as a table for each protocol, its size, its audit, its files, and what happened if it failed."""
+    scores = list(job.results.values())
+    console.print(_paper(f"#{job.number} {job.name}: {job.state}", [one for one in scores if one.protocol == "paper"]))
+    if strict := [one for one in scores if one.protocol == "strict"]:
+        console.print(_strict(strict))
     if small := job.last.get("compacted"):
         console.print(_shrunk(small))
     if job.checks:
@@ -113,27 +106,62 @@ def outcome(client: Client, job: Job) -> None:
         console.print(f"{job.reason}: {job.message}")
 
 
+def _paper(title: str, scores: list[Score]) -> Table:
+    """What the papers' protocol found."""
+    table = Table(title=title)
+    for name in ("protocol", "attack", "eps", "steps", "images", "accuracy %", "95 % (images)"):
+        table.add_column(name, justify="left" if name in ("protocol", "attack") else "right")
+    for score in scores:
+        table.add_row("paper", *_setting(score), *_accuracy(score))
+    return table
+
+
+def _strict(scores: list[Score]) -> Table:
+    """What the strict protocol found; draws only where the network draws: for gradients, for choosing, for judging."""
+    random = any(score.always is not None for score in scores)
+    table = Table(title="strict: right clean and attacked, by the worst of all attacks image by image")
+    draws = ("EOT", "draws", "always %") if random else ()
+    for name in ("protocol", "attack", "eps", "steps", *draws, "images", "accuracy %", "95 % (images)"):
+        table.add_column(name, justify="left" if name in ("protocol", "attack") else "right")
+    for score in scores:
+        always = f"{100 * score.always:.1f}" if score.always is not None else "–"
+        drawn = (str(score.eot), f"{score.selection_draws} / {score.draws}", always) if random else ()
+        name, eps, steps, images = _setting(score)
+        table.add_row("strict", name, eps, steps, *drawn, images, *_accuracy(score))
+    return table
+
+
+def _setting(score: Score) -> tuple[str, str, str, str]:
+    steps = f"{score.steps} × {score.restarts}" if score.restarts > 1 else str(score.steps or "–")
+    return score.label, f"{score.eps:.4g}", steps, str(score.images)
+
+
+def _accuracy(score: Score) -> tuple[str, str]:
+    return f"{100 * score.accuracy:.1f}", f"{100 * score.low:.1f} – {100 * score.high:.1f}"
+
+
 def _files(client: Client, job: Job) -> None:
     """The exported files; and of those that hold another network, what the attacks left."""
     for file in client.artifacts(job.id):
         if file["about"].get("kind") == "export":
             console.print(f"{file['name']}: {_weighed(file | file['about'])}")
-    if not job.exported:
+    for protocol in ("paper", "strict"):
+        _other_networks(job, protocol)
+
+
+def _other_networks(job: Job, protocol: str) -> None:
+    rows = [
+        (file, key, one) for file, found in job.exported.items() for key, one in found.items() if key[0] == protocol
+    ]
+    if not rows:
         return
     table = Table(title="files that hold another network, judged as the trained one was")
     for name in ("file", "protocol", "attack", "images", "accuracy %", "95 % (images)", "trained %"):
         table.add_column(name, justify="left" if name in ("file", "protocol", "attack") else "right")
-    for file_name, scores in job.exported.items():
-        for key, score in scores.items():
-            trained = job.results.get(key)
-            table.add_row(
-                file_name,
-                *key,
-                str(score.images),
-                f"{100 * score.accuracy:.1f}",
-                f"{100 * score.low:.1f} – {100 * score.high:.1f}",
-                f"{100 * trained.accuracy:.1f}" if trained else "–",
-            )
+    for file_name, key, score in rows:
+        trained = job.results.get(key)
+        beside = f"{100 * trained.accuracy:.1f}" if trained else "–"
+        table.add_row(file_name, *key, str(score.images), *_accuracy(score), beside)
     console.print(table)
 
 

@@ -154,6 +154,11 @@ def files(session: Session, job_id: uuid.UUID) -> list[Artifact]:
     return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
 
 
+def holding(session: Session, digest: str) -> list[Artifact]:
+    """The rows of all jobs that have made a file with these bytes, oldest first."""
+    return list(session.scalars(select(Artifact).where(Artifact.sha256 == digest).order_by(Artifact.created_at)))
+
+
 def file(session: Session, job_id: uuid.UUID, name: str) -> tuple[Path, Artifact] | None:
     """A file of a job by its name, and where its bytes are."""
     found = session.get(Artifact, (job_id, name))

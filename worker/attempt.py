@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from core.errors import Reason, SparringError
 from core.events import Event, Finished, Noticed
 from core.run import Place, Resume, run
-from core.spec import JobSpec
+from core.spec import AnySpec, stored
 from store import artifacts, jobs, records
 from store.database import AWAY, patiently
 from store.settings import settings
@@ -53,7 +53,7 @@ class Attempt:
         self.recorder = Recorder(self.job_id, self.fence, job.last_seq)
         try:
             with self._slot_to_ourselves():
-                return self._run(JobSpec.model_validate(job.spec))
+                return self._run(stored(job.spec))
         except Fenced:
             return FAILED
         except SparringError as error:
@@ -69,10 +69,10 @@ class Attempt:
             traceback.print_exc()
             return self._fail(Reason.INTERNAL, f"{type(error).__name__}: {error}", retry=False)
 
-    def _run(self, spec: JobSpec) -> int:
+    def _run(self, spec: AnySpec) -> int:
         torch.set_num_threads(threads())
         device = "cuda:0" if self.slot.startswith("gpu") else "cpu"
-        place = Place(folder(self.job_id, self.fence), settings().data, device)
+        place = Place(folder(self.job_id, self.fence), settings().data, device, artifacts.place)
         resume = self._resume(device)
         event: Event | None = None
         for event in run(spec, place, resume, self._stop):

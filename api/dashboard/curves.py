@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from api.dashboard import jobpage
+from api.dashboard import headline, jobpage
 from store.tables import Epoch, Job
 
 POINTS = 1000
@@ -18,15 +18,15 @@ def curves(epochs: Sequence[Epoch], job: Job) -> dict[str, Any]:
     names = sorted({name for epoch in epochs for name in epoch.values})
     columns = {name: [epoch.values.get(name) for epoch in epochs] for name in names}
     x, thin = thinned([epoch.epoch for epoch in epochs], columns, POINTS)
-    train = job.spec["train"]
+    train, select = job.spec.get("train"), headline.selection(job.spec)
     return {
-        "epochs": train["epochs"],
+        "epochs": train["epochs"] if train else 0,
         "x": x,
         "values": {name: [rounded(value) for value in column] for name, column in thin.items()},
-        "metric": train["select"]["metric"] if train["select"] else None,
+        "metric": select["metric"] if select else None,
         "best": best(epochs, job.last),
         "overfit": jobpage.overfit(job),
-        "drops": drops(train),
+        "drops": drops(train) if train else [],
         "heat": heat(epochs),
     }
 

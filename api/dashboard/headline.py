@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.dashboard import titles
+from core.events import WORST_CASE
 from core.intervals import wilson
 
 ITERATED = ("ifgsm", "pgd")
@@ -20,7 +21,7 @@ class Accuracy:
     high: float
     images: int
     protocol: str
-    """`paper` on test images; `validation` before those are attacked."""
+    """`paper` or `strict` on test images; `validation` before those are attacked."""
     label: str
     """Under what: IFGSM-20, no attack."""
 
@@ -30,23 +31,32 @@ class Accuracy:
         return self.protocol == "validation"
 
 
+def strict(results: Sequence[dict[str, Any]]) -> Accuracy | None:
+    """What all attacks of the strict protocol together leave, image by image."""
+    found = [one for one in results if (one["protocol"], one["label"]) == ("strict", WORST_CASE)]
+    return judged(found[0]) if found else None
+
+
 def robust(results: Sequence[dict[str, Any]], last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:
-    """The lowest accuracy under IFGSM or PGD; under any attack on the most images, where a job asks for neither."""
+    """Of the paper's protocol: the lowest accuracy under IFGSM or PGD; under any attack on the most images, where a job asks
+    for neither."""
     asked = {attack["name"] for attack in spec["evaluate"]["paper"]["attacks"]}
-    attacked = [one for one in results if one["attack"]]
+    attacked = [one for one in results if one["attack"] and one["protocol"] == "paper"]
     iterated = [one for one in attacked if one["attack"]["name"] in ITERATED]
     if asked.isdisjoint(ITERATED) and attacked:
         most = max(one["images"] for one in attacked)
         iterated = [one for one in attacked if one["images"] == most]
     if iterated:
         return judged(min(iterated, key=lambda one: float(one["accuracy"])))
-    select = spec["train"]["select"] or {"metric": "clean"}
+    select = selection(spec) or {"metric": "clean"}
     return None if select["metric"] == "clean" else validated(select["metric"], last, spec)
 
 
-def clean(results: Sequence[dict[str, Any]], last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:
+def clean(
+    results: Sequence[dict[str, Any]], last: dict[str, Any], spec: dict[str, Any], protocol: str = "paper"
+) -> Accuracy | None:
     """The accuracy without an attack."""
-    found = [one for one in results if not one["attack"]]
+    found = [one for one in results if (one["protocol"], one["label"]) == (protocol, "clean")]
     return judged(found[0]) if found else validated("clean", last, spec)
 
 
@@ -55,10 +65,16 @@ def judged(body: dict[str, Any]) -> Accuracy:
     return Accuracy(body["accuracy"], body["low"], body["high"], body["images"], body["protocol"], titles.stepped(body))
 
 
+def selection(spec: dict[str, Any]) -> dict[str, Any] | None:
+    """How a training chooses its epoch; None where it takes the last, or nothing is trained."""
+    found: dict[str, Any] | None = spec.get("train", {}).get("select")
+    return found
+
+
 def judged_images(spec: dict[str, Any]) -> int:
     """How many validation images judge an epoch."""
     every = int(spec["dataset"]["validation"])
-    return max(1, min(every, (spec["train"]["select"] or {}).get("images") or every))
+    return max(1, min(every, (selection(spec) or {}).get("images") or every))
 
 
 def validated(metric: str, last: dict[str, Any], spec: dict[str, Any]) -> Accuracy | None:

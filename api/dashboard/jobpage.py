@@ -11,6 +11,7 @@ from api.dashboard.headline import Accuracy
 from core.events import PHASES
 from store.tables import Attempt, Epoch, Job
 
+PROTOCOLS = ("paper", "strict")
 OVERFIT = 0.01
 """The least fall of the validation figure since the chosen epoch that is worth a word."""
 
@@ -46,16 +47,18 @@ def _phase(job: Job, name: str) -> Phase:
 
 def asked(spec: dict[str, Any], phase: str) -> bool:
     """Whether a job has this phase."""
-    switches = {"compact": spec["compact"], "audit": spec["evaluate"]["audit"] != "off", "export": spec["export"]}
+    switches = {part: spec.get(part) for part in ("train", "compact", "export")}
+    switches["audit"] = spec["evaluate"]["audit"] != "off"
     return bool(switches.get(phase, True))
 
 
 def planned(spec: dict[str, Any], phase: str) -> str:
     """How much there is to do in a phase."""
+    attacks = len(spec["evaluate"]["paper"]["attacks"]) + len((spec["evaluate"]["strict"] or {}).get("attacks", ()))
     amount = {
-        "train": (spec["train"]["epochs"], "epoch"),
-        "evaluate": (len(spec["evaluate"]["paper"]["attacks"]), "attack"),
-        "export": (len(spec["export"]), "file"),
+        "train": (spec.get("train", {}).get("epochs", 0), "epoch"),
+        "evaluate": (attacks, "attack"),
+        "export": (len(spec.get("export", ())), "file"),
     }.get(phase)
     return f"{count(amount[0])} {amount[1]}{'' if amount[0] == 1 else 's'}" if amount else ""
 
@@ -135,6 +138,8 @@ def overfit(job: Job) -> float | None:
 def about(job: Job) -> str:
     """A sentence on what the job does."""
     spec = job.spec
+    if job.kind == "evaluate":
+        return f"{titles.stored(spec['network'])} judged on {spec['dataset']['name']}, {titles.threat(spec['threat'])}"
     sparse = titles.method(spec["sparsifier"])
     trained = "trained on clean images" if spec["objective"]["name"] == "natural" else "trained against"
     threat = "" if spec["objective"]["name"] == "natural" else f" {titles.threat(spec['threat'])}"
@@ -143,6 +148,8 @@ def about(job: Job) -> str:
 
 def short(spec: dict[str, Any]) -> list[tuple[str, str]]:
     """The settings that people ask about first."""
+    if spec["kind"] == "evaluate":
+        return judged(spec)
     train, select = spec["train"], spec["train"]["select"]
     chosen = f"{titles.metric(select['metric'])} on validation" if select else "the last epoch"
     rate = f"{train['optimizer']} · lr {figures.small(train['lr'])} · batch {train['batch_size']}"
@@ -155,6 +162,19 @@ def short(spec: dict[str, Any]) -> list[tuple[str, str]]:
         ("Schedule", titles.schedule(train)),
         ("Selection", chosen),
         ("Precision", train["precision"] + (" · deterministic" if train["deterministic"] else "")),
+    ]
+
+
+def judged(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    """The settings of an evaluation."""
+    evaluate, strict = spec["evaluate"], spec["evaluate"]["strict"]
+    labels = {name: ", ".join(one["label"] for one in (evaluate[name] or {}).get("attacks", ())) for name in PROTOCOLS}
+    return [
+        ("Network", spec["network"]["sha256"][:16]),
+        ("Dataset", f"{spec['dataset']['name']} · {count(evaluate['images'])} test images"),
+        ("Threat", titles.threat(spec["threat"])),
+        ("Paper", labels["paper"] or "clean alone"),
+        ("Strict", f"{labels['strict']} · {count(strict['images'])} images" if strict else "not asked for"),
     ]
 
 
@@ -207,9 +227,9 @@ class AttackRow:
     seconds: str
 
 
-def attacks(results: Sequence[dict[str, Any]]) -> list[AttackRow]:
+def attacks(results: Sequence[dict[str, Any]], protocol: str = "paper") -> list[AttackRow]:
     """The attack table of a protocol, in the order of the specification."""
-    return [_attack(body) for body in results]
+    return [_attack(body) for body in results if body["protocol"] == protocol]
 
 
 def _attack(body: dict[str, Any]) -> AttackRow:
@@ -236,12 +256,13 @@ class ExportedRow:
     trained: Accuracy | None
 
 
-def exported(found: Sequence[dict[str, Any]], trained: Sequence[dict[str, Any]]) -> list[ExportedRow]:
-    """The files that hold another network, attack by attack, beside the trained one."""
-    beside = {(body["protocol"], body["label"]): headline.judged(body) for body in trained}
-    return [
-        ExportedRow(body["network"], _attack(body), beside.get((body["protocol"], body["label"]))) for body in found
-    ]
+def exported(
+    found: Sequence[dict[str, Any]], trained: Sequence[dict[str, Any]], protocol: str = "paper"
+) -> list[ExportedRow]:
+    """The files that hold another network, attack by attack, beside the trained one, under one protocol."""
+    beside = {body["label"]: headline.judged(body) for body in trained if body["protocol"] == protocol}
+    some = [body for body in found if body["protocol"] == protocol]
+    return [ExportedRow(body["network"], _attack(body), beside.get(body["label"])) for body in some]
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def _result(kind: str, body: dict[str, Any]) -> Words | None:
         case "scored":
             network = body.get("network", TRAINED)
             interval = f"[{percent(body['low'])}, {percent(body['high'])}]  n={body['images']:,}"
-            found = f"{body['label']:<12} {percent(body['accuracy']):>5} %  {interval}"
+            whose = "" if body.get("protocol", "paper") == "paper" else f"{body['protocol']} "
+            found = f"{whose + body['label']:<12} {percent(body['accuracy']):>5} %  {interval}"
             return ("evaluate", found) if network == TRAINED else ("export", f"{network}  {found}")
         case "checked":
             return "audit", f"{body['check']}  {body['verdict']}  {body['words']}"

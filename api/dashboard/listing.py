@@ -29,6 +29,9 @@ class Line:
     sparsity: float | None
     clean: Accuracy | None
     robust: Accuracy | None
+    """Of the paper's protocol, or provisional."""
+    strict: Accuracy | None
+    """The worst case of the strict protocol: never in one column with the other."""
 
     @property
     def state(self) -> str:
@@ -52,13 +55,15 @@ class Line:
 
     @property
     def about(self) -> str:
-        """Method and network."""
+        """Method and network; of an evaluation, the stored network."""
+        if self.job.kind == "evaluate":
+            return f"evaluation of {titles.stored(self.job.spec['network'])}"
         return f"{titles.method(self.job.spec['sparsifier'])} · {titles.network(self.job.spec['model'])}"
 
     @property
     def method(self) -> str:
-        """The sparsifier's name."""
-        return str(self.job.spec["sparsifier"]["name"])
+        """The sparsifier's name; empty for an evaluation."""
+        return str(self.job.spec.get("sparsifier", {}).get("name", ""))
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,11 @@ class Group:
         return figures.mean(one.share for one in comparable(line.robust for line in self.lines))
 
     @property
+    def strict(self) -> Mean | None:
+        """Over the seeds."""
+        return figures.mean(line.strict.share for line in self.lines if line.strict)
+
+    @property
     def provisional(self) -> bool:
         """Whether the robust figure is one of the validation split."""
         return all(line.robust is None or line.robust.provisional for line in self.lines)
@@ -152,6 +162,7 @@ def line(row: Row, results: Results) -> Line:
         job.last.get("channel_sparsity"),
         headline.clean(scored, job.last, job.spec),
         headline.robust(scored, job.last, job.spec),
+        headline.strict(scored),
     )
 
 

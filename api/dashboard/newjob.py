@@ -16,11 +16,11 @@ from api.dashboard.shell import shell
 from api.dashboard.templating import render
 from api.dependencies import Caller, Database, caller, writer
 from api.errors import MOST, Refused, not_found
-from api.routes.jobs import create, planned, with_gpus
+from api.routes.jobs import create, planned, understood
 from core.errors import InvalidSpec, Problem
 from core.family import Settings
 from core.presets import merged
-from core.spec import JobSpec, parse
+from core.spec import AnySpec
 from sparring.documents import Unreadable, read_yaml
 from store import queue
 
@@ -53,7 +53,7 @@ class Reading(NamedTuple):
 
     document: Any
     problems: tuple[Problem, ...]
-    job: JobSpec | None
+    job: AnySpec | None
 
 
 def read(session: Session, text: str) -> Reading:
@@ -64,7 +64,7 @@ def read(session: Session, text: str) -> Reading:
         return Reading(None, (Problem("", f"is not readable: {error}"),), None)
     document = {} if document is None else document  # an empty page: its problems are the fields that must be filled
     try:
-        return Reading(document, (), with_gpus(session, parse(document)))
+        return Reading(document, (), understood(session, document))
     except InvalidSpec as error:
         return Reading(document, error.problems[:MOST], None)
 

@@ -6,13 +6,19 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.dashboard import headline, jobpage, lines, listing, specfile
+from api import evaluations
+from api.dashboard import headline, jobpage, lines, listing, robustness, specfile, titles
 from api.dependencies import Caller
 from api.figures import absent, captions
+from api.routes.evaluations import of_job
 from store import feed, jobs, records
-from store.tables import ENDED, Epoch, Job
+from store.tables import ENDED, Artifact, Epoch, Job
 
-PARTS = ("header", "phases", "heads", "spec", "group", "attacks", "audit", "layers", "weights", "log", "files")
+PARTS = (
+    "header", "phases", "heads", "spec", "group", "attacks", "strict", "audit", "layers", "weights", "log", "files",
+)  # fmt: skip
+LATER = ("pictures",)
+"""Parts that read large files: the page asks for them when it stands."""
 LOG_LINES = 500
 
 
@@ -37,7 +43,7 @@ class Sheet:
 
     def common(self) -> dict[str, Any]:
         """What every part may name."""
-        return {"job": self.job, "now": self.now, "ended": self.job.state in ENDED}
+        return {"job": self.job, "now": self.now, "ended": self.job.state in ENDED, "called": self.called}
 
     # ---- rows, each read once
 
@@ -52,6 +58,16 @@ class Sheet:
         return records.checks(self.session, self.job.id)
 
     @cached_property
+    def called(self) -> object:
+        """What the command line calls the job: its number, if no other project has it too."""
+        return self.job.number if len(jobs.numbered(self.session, None, self.job.number)) == 1 else self.job.id
+
+    @cached_property
+    def kept(self) -> list[Artifact]:
+        """The files."""
+        return records.files(self.session, self.job.id)
+
+    @cached_property
     def described(self) -> Epoch | None:
         """The epoch whose network the headline describes."""
         return records.one_epoch(self.session, self.job.id, jobpage.shown_epoch(self.job))
@@ -61,13 +77,11 @@ class Sheet:
     def header(self) -> dict[str, Any]:
         """State, badge, the command, the button."""
         project, owner = jobs.names(self.session, self.job)
-        alone = len(jobs.numbered(self.session, None, self.job.number)) == 1
         mine = self.job.owner_id == self.who.id or self.who.at_least("maintainer")
         return {
             "project": project,
             "owner": owner,
             "about": jobpage.about(self.job),
-            "called": self.job.number if alone else self.job.id,
             "may_cancel": self.job.state not in ENDED and mine and self.who.at_least("member"),
             "checked": len(self.checked),
         }
@@ -80,9 +94,10 @@ class Sheet:
     def heads(self) -> dict[str, Any]:
         """The headline numbers."""
         last, spec = self.job.last, self.job.spec
+        worst = headline.strict(self.results)
         return {
-            "robust": headline.robust(self.results, last, spec),
-            "clean": headline.clean(self.results, last, spec),
+            "robust": worst or headline.robust(self.results, last, spec),
+            "clean": headline.clean(self.results, last, spec, "strict" if worst else "paper"),
             "sizes": jobpage.sizes(self.job, self.described),
             "overfit": jobpage.overfit(self.job),
         }
@@ -104,10 +119,29 @@ class Sheet:
         return {"group": listing.Group(tuple(listing.line((job, "", ""), scored) for job in members))}
 
     def attacks(self) -> dict[str, Any]:
-        """The attack table."""
+        """The attack table of the paper's protocol."""
         rows = jobpage.attacks(self.results)
         asked = len(self.job.spec["evaluate"]["paper"]["attacks"]) + 1
         return {"attacks": rows, "axis": jobpage.scale([row.accuracy for row in rows]), "asked": asked}
+
+    def strict(self) -> dict[str, Any]:
+        """The attack table of the strict protocol, and accuracy against the radius."""
+        asked, threat = self.job.spec["evaluate"]["strict"], self.job.spec["threat"]
+        rows = robustness.strict(self.results, self.kept, threat)
+        return {
+            "strict": rows,
+            "strict_axis": jobpage.scale([row.attack.accuracy for row in rows]),
+            "asked_strict": asked,
+            "threat": titles.threat(threat),
+            "random": robustness.is_random(self.results),
+            "radii": {name: robustness.drawn(evaluations.curves(self.results), name) for name in jobpage.PROTOCOLS},
+        }
+
+    def pictures(self) -> dict[str, Any]:
+        """A few images that an attack broke."""
+        draws = max((one["draws"] for one in self.results if one["protocol"] == "strict"), default=1)
+        shown = robustness.pictures(of_job(self.session, self.job), self.job.spec["threat"], draws)
+        return {"pictures": shown, "threat": titles.threat(self.job.spec["threat"])}
 
     def audit(self) -> dict[str, Any]:
         """The checks."""
@@ -138,9 +172,10 @@ class Sheet:
 
     def files(self) -> dict[str, Any]:
         """The artifacts, and the accuracy of those that hold another network."""
-        rows = jobpage.exported(records.exported(self.session, self.job.id), self.results)
-        scale = jobpage.scale([row.attack.accuracy for row in rows])
-        return {"files": records.files(self.session, self.job.id), "exported": rows, "exported_axis": scale}
+        scored = records.exported(self.session, self.job.id)
+        rows = {name: jobpage.exported(scored, self.results, name) for name in jobpage.PROTOCOLS}
+        axes = {name: jobpage.scale([row.attack.accuracy for row in some]) for name, some in rows.items()}
+        return {"files": self.kept, "exported": rows, "exported_axes": axes}
 
     def reproduce(self) -> dict[str, Any]:
         """The specification as a file."""

@@ -6,7 +6,19 @@ import yaml
 
 from sparring.documents import PLAIN
 
-FIRST = ("version", "kind", "name", "project", "seed", "dataset", "threat", "model", "objective", "sparsifier")
+FIRST = (
+    "version",
+    "kind",
+    "name",
+    "project",
+    "seed",
+    "network",
+    "dataset",
+    "threat",
+    "model",
+    "objective",
+    "sparsifier",
+)
 LATER = ("train", "evaluate", "compact", "export", "resources")
 
 
@@ -20,9 +32,21 @@ for _rule in PLAIN:
 
 def as_yaml(spec: dict[str, Any]) -> str:
     """The specification in the order in which people write it."""
-    order = [key for key in (*FIRST, *LATER) if key in spec] + [key for key in spec if key not in FIRST + LATER]
-    ordered = {key: _name_first(spec[key]) for key in order}
-    return str(yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    return str(
+        yaml.dump(
+            {key: _name_first(part) for key, part in ordered(spec).items()},
+            Dumper=_Dumper,
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+        )
+    )
+
+
+def ordered(settings: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a specification in the order in which people write them."""
+    order = [key for key in (*FIRST, *LATER) if key in settings]
+    return {key: settings[key] for key in order + [key for key in settings if key not in order]}
 
 
 def _name_first(value: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import Any
 
 from api.dashboard.figures import count, small
 from core.errors import Reason
+from core.events import WORST_CASE
 
 METHODS = {
     "dense": "dense",
@@ -91,17 +92,26 @@ def network(model: dict[str, Any]) -> str:
     return str(model["name"])
 
 
+def stored(network: dict[str, Any]) -> str:
+    """A network in a file, by the start of its SHA-256."""
+    return f"network {network['sha256'][:12]}"
+
+
 def attack(body: dict[str, Any]) -> str:
     """The attack of a result, without its steps."""
-    return _attack(body["attack"]) if body["attack"] else "no attack"
+    settings = body["attack"]
+    if settings:
+        return _attack(settings)
+    return "worst case" if body["label"] == WORST_CASE else "no attack"
 
 
 def _attack(settings: dict[str, Any]) -> str:
-    """A class of a library by its own name; an attack made of another one as EOT PGD."""
-    name, inside = settings["name"], settings.get("attack")
+    """A class of a library by its own name; an attack made of another one as EOT PGD; a loss if it is not the usual one."""
+    name, inside, loss = settings["name"], settings.get("attack"), settings.get("loss", "ce")
     if isinstance(inside, dict):
         return f"{ATTACKS.get(name, name)} {_attack(inside)}"
-    return ATTACKS.get(name, str(inside or name))
+    found = ATTACKS.get(name, str(inside or name))
+    return found if loss == "ce" else f"{found} {loss}"
 
 
 def stepped(body: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 
 from api.dashboard import curves, listing, login, newjob, presets, specfile
 from api.dashboard.login import Form, Visitor, check_form
-from api.dashboard.sheet import PARTS, Sheet
+from api.dashboard.sheet import LATER, PARTS, Sheet
 from api.dashboard.shell import shell
 from api.dashboard.templating import STATIC, Static, render
 from api.dependencies import Caller, Database, Need, job_for, writer
@@ -152,7 +152,7 @@ def job_part(
     epoch: Annotated[int | None, Query(ge=0, le=10**6)] = None,
 ) -> Response:
     """A part of the page, as it is now."""
-    if part not in PARTS:
+    if part not in PARTS + LATER:
         raise not_found("part", part[:80])
     sheet = Sheet(session, seen(session, who, name), who, epoch)
     return render(request, f"parts/{part}.html", who, **sheet.part(part))

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from api.dashboard.specfile import ordered
 from api.dependencies import Known
 from api.schemas import Catalogue, Member
 from core.family import Plugin, members
@@ -45,5 +46,6 @@ def described(member: type[Plugin]) -> Member:
 
 @router.get("/schema")
 def schema(who: Known) -> dict[str, Any]:
-    """The job specification as JSON Schema."""
-    return JobSpec.model_json_schema()
+    """The specification of a training as JSON Schema, its parts in the order in which people write them."""
+    found = JobSpec.model_json_schema()
+    return found | {"properties": ordered(found["properties"])}

@@ -5,13 +5,13 @@ import binascii
 import hashlib
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
-from api import documents
+from api import documents, networks
 from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer
 from api.errors import Refused
 from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
@@ -20,63 +20,81 @@ from store import feed, jobs, queue, records, requests, workers
 from store.tables import STATES, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+AnyJob = TypeVar("AnyJob", bound=spec.Spec)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+FORMS = {"oneOf": [{"$ref": f"#/components/schemas/{form.__name__}"} for form in spec.KINDS.values()]}
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/JobSpec"}},
-            "application/yaml": {"schema": {"$ref": "#/components/schemas/JobSpec"}},
+            "application/json": {"schema": FORMS},
+            "application/yaml": {"schema": FORMS},
         },
     }
 }
 
 
-async def parsed(request: Request) -> tuple[spec.JobSpec, dict[str, Any], bytes]:
-    """The resolved specification in a body, the specification as sent, and the body's hash.
+class Sent(NamedTuple):
+    """The specification in a body, as it was sent; where it stands there, for pointers; the body's hash."""
 
-    The body is the specification itself, or an object whose one key `spec` holds it.
-    """
+    document: Any
+    at: str
+    sha256: bytes
+
+
+async def sent(request: Request) -> Sent:
+    """What a body holds: the specification itself, or an object whose one key `spec` holds it."""
     body = await request.body()
-    return await run_in_threadpool(understood, body, request.headers.get("content-type", ""))
+    return await run_in_threadpool(opened, body, request.headers.get("content-type", ""))
 
 
-def understood(body: bytes, kind: str) -> tuple[spec.JobSpec, dict[str, Any], bytes]:
-    """What `parsed` gives. A large body takes seconds, in which others must be answered: not for the event loop."""
-    value = documents.read(body, kind)
+def opened(body: bytes, kind: str) -> Sent:
+    """What `sent` gives. A large body takes seconds, in which others must be answered: not for the event loop."""
+    value, digest = documents.read(body, kind), hashlib.sha256(body).digest()
     wrapped = isinstance(value, dict) and set(value) == {"spec"}
-    document = value["spec"] if wrapped else value
-    return spec.parse(document, "/spec" if wrapped else ""), document, hashlib.sha256(body).digest()
+    return Sent(value["spec"], "/spec", digest) if wrapped else Sent(value, "", digest)
 
 
-Parsed = Annotated[tuple[spec.JobSpec, dict[str, Any], bytes], Depends(parsed)]
+Body = Annotated[Sent, Depends(sent)]
+
+
+def understood(session: Session, document: Any, at: str = "") -> spec.AnySpec:
+    """The resolved job that a document asks for, here; `InvalidSpec` says everything that is wrong with it."""
+    job = with_gpus(session, spec.parse(networks.completed(session, document, at), at))
+    if isinstance(job, spec.EvaluateSpec):
+        networks.shape(job, at)
+    return job
 
 
 @router.post("", status_code=201, openapi_extra=BODY)
 def submit(
     who: Writer,
-    asked: Parsed,
+    asked: Body,
     session: Database,
     response: Response,
     idempotency_key: IdempotencyKey = None,
     dry_run: bool = False,
 ) -> Submitted | Plan:
     """Queue a job for each of its seeds, or with `dry_run=true` say what it would be and queue nothing."""
-    job, sent, body = asked
-    job = with_gpus(session, job)
+    job = understood(session, asked.document, asked.at)
     if dry_run:
         response.status_code = 200
         return planned(job)
-    before = requests.answered(session, who.id, idempotency_key, body) if idempotency_key else None
-    answer = Submitted.model_validate(before) if before else create(session, who.id, job, sent)
-    if idempotency_key and not before:
-        requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
+    return once(session, who.id, idempotency_key, job, asked)
+
+
+def once(session: Session, owner: uuid.UUID, key: str | None, job: spec.AnySpec, asked: Sent) -> Submitted:
+    """Queue the jobs, or give the answer that the key got before."""
+    before = requests.answered(session, owner, key, asked.sha256) if key else None
+    answer = Submitted.model_validate(before) if before else create(session, owner, job, asked.document)
+    if key and not before:
+        requests.remember(session, owner, key, asked.sha256, answer.model_dump(mode="json"))
     session.commit()
     queue.ring()
     return answer
 
 
-def with_gpus(session: Session, job: spec.JobSpec) -> spec.JobSpec:
+def with_gpus(session: Session, job: AnyJob) -> AnyJob:
     """Write the number of GPUs out: one where the team has any."""
     if job.resources.gpus is not None:
         return job
@@ -84,9 +102,10 @@ def with_gpus(session: Session, job: spec.JobSpec) -> spec.JobSpec:
     return job.model_copy(update={"resources": resources})
 
 
-def planned(job: spec.JobSpec) -> Plan:
+def planned(job: spec.AnySpec) -> Plan:
     """What a job would be."""
-    weight, passes = plan.weigh(job), plan.passes(job)
+    net = networks.shape(job) if isinstance(job, spec.EvaluateSpec) else None
+    weight, passes = plan.weigh(job, net), plan.passes(job, net)
     return Plan(
         spec=job.json_dict(),
         digest=job.digest,
@@ -99,7 +118,7 @@ def planned(job: spec.JobSpec) -> Plan:
     )
 
 
-def create(session: Session, owner: uuid.UUID, job: spec.JobSpec, sent: dict[str, Any]) -> Submitted:
+def create(session: Session, owner: uuid.UUID, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
     """Queue a job for each of its seeds; the caller commits, then rings."""
     asked = [jobs.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
     made = jobs.create(session, owner, asked)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from core.candidates import Candidates
 from core.datasets.base import Split
 from core.eot import MOST, STABLE, agreement, draws_needed
-from core.errors import InvalidSpec, Mismatch, UnreadableArchive
-from core.events import CheckpointSaved, Event, Progress, Scored, Witnessed
+from core.errors import InvalidSpec, Mismatch, UnreadableArchive, UnreadableModel
+from core.evaluate import Evaluation
+from core.events import CheckpointSaved, Event, Exported, Progress, Scored, Witnessed
 from core.exporters.safetensors import Safetensors
 from core.models.enresnet import EnResNet, FeynmanKacNoise
 from core.noise import Expectation, frozen, joint_layers, reseed
@@ -341,3 +342,28 @@ def test_about_survives_json() -> None:
         frozen=(),
     )
     assert About.model_validate_json(about.model_dump_json()) == about
+
+
+def test_images_made_against_a_stored_network_are_judged_by_this_one(certain, tmp_path: Path) -> None:
+    folder, events = certain
+    path = folder / "exports" / "0-safetensors.safetensors"
+    (digest,) = [one.sha256 for one in of(events, Exported)]
+    attack = {"name": "pgd", "steps": 5, "eps": 0.2}
+    attacks = [attack, {"name": "transfer", "attack": attack, "from": digest, "label": "itself"}]
+    job = {**JOB, "evaluate": {**JOB["evaluate"], "paper": {"attacks": attacks}, "strict": None}}
+    found = scores(list(run(parse(job), Place(tmp_path, tmp_path, models=lambda _: path))))
+    clean, direct, itself = (found["paper", label].accuracy for label in ("clean", "pgd5", "itself"))
+    assert direct <= itself < clean, "the very network, trained again from the same seed"
+    with pytest.raises(UnreadableModel, match="there are no stored networks here"):
+        list(run(parse(job), Place(tmp_path / "b", tmp_path)))
+
+
+def test_a_twin_without_noise_needs_a_network_with_noise() -> None:
+    attack = {"name": "transfer", "attack": "fgsm", "from": "noise_free_twin"}
+    with pytest.raises(InvalidSpec, match="lenet5 has no noise with these settings") as caught:
+        parse({**JOB, "evaluate": {"strict": {"attacks": [attack]}}})
+    assert caught.value.problems[0].pointer == "/evaluate/strict/attacks/0/from"
+    spec = parse({**RANDOM, "evaluate": {"images": 8, "strict": {"attacks": [attack]}}})
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with pytest.raises(InvalidSpec, match="the network has no noise"):
+        list(Evaluation(spec, net, spec.dataset.load(Path()), Path(), []).run())

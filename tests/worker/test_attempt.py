@@ -1,7 +1,5 @@
 """The attempt's own part in its end: a broken connection costs nothing that was done."""
 
-from types import SimpleNamespace
-
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -20,7 +18,7 @@ from worker.supervisor import DONE, FAILED, folder
 def trying(database: Session, claimed: Claim, monkeypatch, tmp_path) -> Attempt:
     """An attempt in this process, whose science is still to be given."""
     monkeypatch.setattr(attempt, "settings", lambda: settings().model_copy(update={"work": tmp_path}))
-    monkeypatch.setattr(attempt, "JobSpec", SimpleNamespace(model_validate=lambda spec: spec))
+    monkeypatch.setattr(attempt, "stored", lambda spec: spec)
     monkeypatch.setattr(attempt.signal, "signal", lambda *_: None)
     monkeypatch.setattr(attempt.torch, "set_num_threads", lambda _: None)
     return Attempt(claimed.job_id, claimed.fence, "cpu:0/0")

@@ -83,16 +83,32 @@ export class Fields {
   }
 
   /** Draw settings; `named` is said with each change, so that the document names the member whose setting it is. */
-  #settings(part, pointer, properties, named = null) {
+  #settings(part, pointer, properties, named = null, within = "") {
     for (const [name, node] of Object.entries(properties)) {
+      const inside = optional(node) && this.#followed(optional(node));
+      if (inside?.properties) this.#optional(part, `${pointer}/${name}`, name, node, inside);
       if (!drawable(node) || (named && name === "name")) continue;
-      const field = new Field(`${pointer}/${name}`, name, node, (at, value, complete) => {
+      this.#field(part, new Field(`${pointer}/${name}`, within + name, node, (at, value, complete) => {
         this.changed([...(named ? [named] : []), { pointer: at, value }], complete);
-      });
-      part.settings.append(field.box);
-      part.fields.push(field.pointer);
-      this.drawn.set(field.pointer, field);
+      }));
     }
+  }
+
+  /** An object that may be left out: a box to tick, then its settings. A constant of it stands for it where nothing else is set. */
+  #optional(part, pointer, name, node, inside) {
+    const [key, { const: value }] = Object.entries(inside.properties).find(([, one]) => one.const !== undefined);
+    const said = { pointer: `${pointer}/${key}`, value };
+    const box = { type: "boolean", default: false, description: node.description };
+    this.#field(part, new Field(pointer, name, box, (at, ticked, complete) => {
+      this.changed([ticked ? said : { pointer: at, value: null }], complete);
+    }));
+    this.#settings(part, pointer, inside.properties, said, `${name}.\u200b`);
+  }
+
+  #field(part, field) {
+    part.settings.append(field.box);
+    part.fields.push(field.pointer);
+    this.drawn.set(field.pointer, field);
   }
 
   #followed(node) {
@@ -107,6 +123,9 @@ export class Fields {
 
 const kinds = (node) => (node.anyOf ?? [node]).flatMap((one) => one.type ?? []);
 const choices = (node) => (node.anyOf ?? [node]).flatMap((one) => one.enum ?? []);
+
+/** The object behind a setting that is null unless it is asked for. */
+const optional = (node) => (node.default === null ? node.anyOf?.find((one) => one.$ref) : undefined);
 
 /** Whether one control can hold the setting: a constant needs none, and lists and objects are written in the document. */
 const drawable = (node) => node.const === undefined && kinds(node).some((kind) => /string|number|integer|boolean/.test(kind));

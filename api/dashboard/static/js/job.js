@@ -103,6 +103,8 @@ const CURVES = {
   speed: one("images_per_second", "images / s", { colour: "muted", digits: 0 }, { y: { range: (_, high) => [0, high * 1.1] } }),
   gap: one("gap", "‖w − u‖ / ‖w‖", { colour: "q-sparsity", width: 2, digits: 3 }, { y: { range: (_, high) => [0, high * 1.1 || 1], format: figure } }),
 };
+/** The protocol of each picture of broken images: no picture holds two. */
+const BROKEN = { broken: "paper", "broken-strict": "strict" };
 const NONE = {
   rate: "No epoch yet.",
   gap: "This method keeps no sparse copy beside its weights.",
@@ -119,10 +121,10 @@ function draw() {
     const options = started && CURVES[el.id]?.();
     if (options) line(el, options);
     else if (el.id in CURVES) wait(el, started ? NONE[el.id] ?? "This was not measured." : none);
-    else if (!started) wait(el, el.id === "broken" ? "Images stand here when the first attack is done." : none.replace("curve", el.id === "heat" ? "picture" : "curve"));
+    else if (el.id in BROKEN) broken(el, BROKEN[el.id]);
+    else if (!started) wait(el, none.replace("curve", el.id === "heat" ? "picture" : "curve"));
     else if (el.id === "heat") heat(el);
     else if (el.id === "steps") steps(el);
-    else if (el.id === "broken") broken(el);
   }
 }
 
@@ -158,19 +160,22 @@ async function steps(el) {
   if (!x.length) return wait(el, "No epoch yet.");
   line(el, { x, xLabel: "epoch", xEnd: room(), series: [{ label: name.replaceAll("_", " "), values: y, colour: "q-robust", digits: 3 }] });
 }
-document.getElementById("series").addEventListener("change", () => curves?.x.length && steps(document.getElementById("steps")));
+document.getElementById("series")?.addEventListener("change", () => curves?.x.length && steps(document.getElementById("steps")));
 
-async function broken(el) {
-  results ??= await json(`/api/v1/jobs/${job.dataset.id}`).then((found) => found.results);
-  if (!results.length) return wait(el, "Images stand here when the first attack is done.");
-  const n = Math.min(...results.map((one) => one.images));
-  const wrong = results.map((one) => [...one.survived.slice(0, n)].map((c) => c === "0"));
+async function broken(el, protocol) {
+  results ??= json(`/api/v1/jobs/${job.dataset.id}`).then((answer) => answer.results);
+  const found = (await results).filter((one) => one.protocol === protocol);
+  el.closest(".panel").hidden = protocol === "strict" && !found.length;
+  if (!found.length) return wait(el, "Images stand here when the first attack is done.");
+  const n = Math.min(...found.map((one) => one.images));
+  const wrong = found.map((one) => [...one.survived.slice(0, n)].map((c) => c === "0"));
   const times = Array.from({ length: n }, (_, i) => wrong.reduce((sum, row) => sum + row[i], 0));
   const order = [...times.keys()].sort((a, b) => times[b] - times[a] || rank(wrong, a) - rank(wrong, b));
-  const rows = results.map((one, k) => ({ name: one.label, broken: order.map((i) => wrong[k][i]) }));
+  const rows = found.map((one, k) => ({ name: one.label, broken: order.map((i) => wrong[k][i]) }));
   barcode(el, rows);
-  const part = results.some((one) => one.images > n) ? ` Only the first ${n.toLocaleString("en")} test images: the fewest that an attack saw.` : "";
-  document.querySelector('[data-caption="broken"]').textContent = `Ink: wrong. Each column is one of ${n.toLocaleString("en")} test images; the percentage is of these.${part} On a network with noise a single draw breaks some images by chance.`;
+  const part = found.some((one) => one.images > n) ? ` Only the first ${n.toLocaleString("en")} test images: the fewest that an attack saw.` : "";
+  const noise = protocol === "paper" ? " On a network with noise a single draw breaks some images by chance." : " On a network with noise: wrong in more than half of the draws.";
+  document.querySelector(`[data-caption="${el.id}"]`).textContent = `Ink: wrong. Each column is one of ${n.toLocaleString("en")} test images; the percentage is of these.${part}${noise}`;
 }
 /** Of images that fell equally often: those first that an earlier attack broke. */
 const rank = (wrong, i) => wrong.findIndex((row) => row[i]);
@@ -197,8 +202,8 @@ async function refresh() {
     curves = await json(`${base}/curves`);
     failed = null;
     const select = document.getElementById("series");
-    const known = new Set([...select.options].map((option) => option.value));
-    curves.series.filter((name) => !known.has(name)).forEach((name) => select.add(new Option(name)));
+    const known = new Set([...select?.options ?? []].map((option) => option.value));
+    curves.series.filter((name) => !known.has(name)).forEach((name) => select?.add(new Option(name)));
     draw();
   } catch (error) {
     failed = `The curves did not load (${error.message}); they are tried again with the next event.`;
@@ -209,7 +214,7 @@ async function refresh() {
 }
 
 // ---------------------------------------------------------------- the event stream
-const KINDS = ["state_changed", "phase_started", "phase_ended", "epoch_ended", "checkpoint_saved", "selected", "dissected", "compacted", "scored", "checked", "audited", "exported", "noticed", "finished"];
+const KINDS = ["state_changed", "phase_started", "phase_ended", "epoch_ended", "checkpoint_saved", "selected", "dissected", "compacted", "witnessed", "scored", "checked", "audited", "exported", "noticed", "finished"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 let stream = null, seq = Number(job.dataset.seq), lostAt = null, retry = 0;
 

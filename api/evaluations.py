@@ -1,0 +1,102 @@
+"""What an evaluation found, image by image and radius by radius, from its scores: pure functions of their bodies."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.archives import Worst
+from core.events import WORST_CASE
+
+Body = dict[str, Any]
+NOT_THE_ATTACK = {"eps", "label", "step", "images"}
+"""Settings in which two scores of one attack may differ: the length of a step follows the radius."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image: whether it was right under each attack, by `protocol/label`; its worst candidate, where one is archived."""
+
+    n: int
+    right: dict[str, bool]
+    worst: Worst | None
+
+    @property
+    def broken(self) -> bool:
+        """Whether an attack broke it: right clean, and wrong in the worst case of the strict protocol."""
+        return self.right.get("strict/clean", False) and not self.right.get(f"strict/{WORST_CASE}", True)
+
+
+def samples(scores: Sequence[Body], worst: Sequence[Worst]) -> list[Sample]:
+    """Every image that an attack has seen, in order."""
+    images = max((len(one["survived"]) for one in scores), default=0)
+    return [Sample(n, _right(scores, n), worst[n] if n < len(worst) else None) for n in range(images)]
+
+
+def _right(scores: Sequence[Body], n: int) -> dict[str, bool]:
+    return {
+        f"{one['protocol']}/{one['label']}": one["survived"][n] == "1" for one in scores if n < len(one["survived"])
+    }
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracy at a radius, with its 95 % interval over images."""
+
+    eps: float
+    label: str
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One attack under one protocol at several radii, on the same number of images."""
+
+    protocol: str
+    attack: str
+    norm: str
+    steps: int
+    restarts: int
+    eot: int
+    draws: int
+    images: int
+    points: list[Point]
+
+
+def curves(scores: Sequence[Body]) -> list[Curve]:
+    """The attacks that were scored at two radii or more; the clean accuracy is the point at 0 where it is of as many images."""
+    groups: dict[str, list[Body]] = {}
+    for one in scores:
+        if one["attack"]:
+            groups.setdefault(_attack(one), []).append(one)
+    several = [group for group in groups.values() if len({one["eps"] for one in group}) > 1]
+    return [_curve(group, [*_clean(scores, group[0]), *group]) for group in several]
+
+
+def _attack(one: Body) -> str:
+    """What makes two scores those of one attack."""
+    settings = {key: value for key, value in one["attack"].items() if key not in NOT_THE_ATTACK}
+    return json.dumps([settings, *(one.get(key) for key in ("protocol", "images", "draws", "eot"))], sort_keys=True)
+
+
+def _clean(scores: Sequence[Body], attacked: Body) -> Iterator[Body]:
+    for one in scores:
+        same = all(one[key] == attacked[key] for key in ("protocol", "images"))
+        if same and one["label"] == "clean" and attacked["eps"] > 0:
+            yield one
+
+
+def _curve(group: Sequence[Body], points: Sequence[Body]) -> Curve:
+    first = group[0]
+    same = {key: first[key] for key in ("protocol", "steps", "restarts", "draws", "images")}
+    drawn = [Point(**{key: one[key] for key in ("eps", "label", "accuracy", "low", "high")}) for one in points]
+    settings = first["attack"]
+    return Curve(
+        **same,
+        attack=settings.get("attack") or settings["name"],
+        norm=settings.get("norm", "linf"),
+        eot=first.get("eot", 1),
+        points=sorted(drawn, key=lambda point: point.eps),
+    )
