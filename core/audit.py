@@ -24,7 +24,7 @@ from core.datasets.base import Split
 from core.device import generator
 from core.events import Audited, Checked, Event, Progress, Scored, Verdict
 from core.noise import Quiet, reseed, stochastic_layers
-from core.spec import JobSpec
+from core.spec import Judging
 from core.threat import Threat
 
 IMAGES = 128
@@ -36,7 +36,7 @@ STEPS = 10
 class Audit:
     """The audit of one network on a prefix of the test images."""
 
-    spec: JobSpec
+    spec: Judging
     net: nn.Module
     images: Split
     scored: list[Scored]
@@ -164,7 +164,7 @@ class Audit:
         return Progress(phase="audit", done=done, total=of, text=getattr(check, "__name__", "").replace("_", " "))
 
 
-def passes(spec: JobSpec) -> float:
+def passes(spec: Judging) -> float:
     """Cost of an audit in forward passes: images times steps, for a random network the most."""
     if spec.evaluate.audit == "off":
         return 0.0

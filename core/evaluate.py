@@ -10,10 +10,10 @@ from core.accuracy import Trial, wilson
 from core.attacks.base import Attack
 from core.datasets.base import Split
 from core.events import TRAINED, Event, Phase, Progress, Scored
-from core.spec import JobSpec
+from core.spec import Judging
 
 
-def evaluate(spec: JobSpec, net: nn.Module, test: Split, done: list[Scored], network: str = TRAINED) -> Iterator[Event]:
+def evaluate(spec: Judging, net: nn.Module, test: Split, done: list[Scored], network: str = TRAINED) -> Iterator[Event]:
     """Score `net`, in evaluation mode, without attack and under each attack of the protocol that is not in `done`.
 
     `network` is its name: the trained one is judged to be known by it, any other as part of its export. Two networks are
@@ -33,7 +33,7 @@ def label_of(attack: Attack | None) -> str:
 
 
 def _score(
-    spec: JobSpec, net: nn.Module, network: str, images: Split, attack: Attack | None, number: int, of: int
+    spec: Judging, net: nn.Module, network: str, images: Split, attack: Attack | None, number: int, of: int
 ) -> Iterator[Event]:
     began, label = time.monotonic(), label_of(attack)
     phase: Phase = "evaluate" if network == TRAINED else "export"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 from pydantic import AfterValidator, Field, ValidationError
@@ -40,6 +40,7 @@ AnyModel = Annotated[Model, OneOf("core.models")]
 AnyObjective = Annotated[Objective, OneOf("core.objectives")]
 AnySparsifier = Annotated[Sparsifier, OneOf("core.sparsifiers")]
 
+S = TypeVar("S", bound=Settings)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -165,10 +166,7 @@ class JobSpec(Settings):
 
     def resolved(self) -> Self:
         """The same job with everything inherited written out."""
-        paper = Paper(attacks=tuple(attack.within(self.threat, "last") for attack in self.evaluate.paper.attacks))
-        images = self.evaluate.images or self.dataset.test_size
-        evaluate = self.evaluate.model_copy(update={"paper": paper, "images": images})
-        return self.model_copy(update={"objective": self.objective.within(self.threat), "evaluate": evaluate})
+        return self.model_copy(update={"objective": self.objective.within(self.threat), "evaluate": _resolved(self)})
 
     def seeds(self) -> Iterator[Self]:
         """One job for each replicate."""
@@ -186,8 +184,51 @@ class JobSpec(Settings):
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
+class Examination(Settings):
+    """How a network that is already there is judged: what evaluation and audit need of a job, and no training."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    """The attacks' randomness and the network's noise."""
+    dataset: AnyDataset
+    """The images: the first of the test set."""
+    threat: Threat = Threat()
+    """What the adversary may do; attacks inherit it unless they say otherwise."""
+    evaluate: Evaluate = Evaluate()
+    """How the network is judged."""
+
+    def resolved(self) -> Self:
+        """The same with everything inherited written out."""
+        return self.model_copy(update={"evaluate": _resolved(self)})
+
+
+Judging = JobSpec | Examination
+"""What evaluation and audit go by."""
+
+
+def _resolved(spec: Judging) -> Evaluate:
+    """How a network is judged, with what the attacks inherit filled in."""
+    paper = Paper(attacks=tuple(attack.within(spec.threat, "last") for attack in spec.evaluate.paper.attacks))
+    images = spec.evaluate.images or spec.dataset.test_size
+    return spec.evaluate.model_copy(update={"paper": paper, "images": images})
+
+
 def parse(document: Any, prefix: str = "") -> JobSpec:
     """The resolved job of a document of JSON values; `InvalidSpec` lists every problem, with pointers below `prefix`."""
+    spec = _read(JobSpec, document, prefix)
+    if found := tuple(_contradictions(spec, prefix)):
+        raise InvalidSpec(found)
+    return spec.resolved()
+
+
+def parse_examination(document: Any, prefix: str = "") -> Examination:
+    """The resolved examination of a document of JSON values; raises as `parse` does."""
+    spec = _read(Examination, document, prefix)
+    if found := (*_too_many_images(spec, prefix), *_unfit_attacks(spec, prefix)):
+        raise InvalidSpec(found)
+    return spec.resolved()
+
+
+def _read(kind: type[S], document: Any, prefix: str) -> S:
     try:
         text = _as_json(document)
     except ValueError as error:  # an integer of more digits than Python writes
@@ -195,12 +236,9 @@ def parse(document: Any, prefix: str = "") -> JobSpec:
             (Problem(prefix, f"cannot be written as JSON: {error}", "a huge number", "usual numbers"),)
         ) from None
     try:
-        spec = JobSpec.model_validate_json(text, strict=True)
+        return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise InvalidSpec(tuple(problems_of(error, document, JobSpec, prefix))) from None
-    if found := tuple(_contradictions(spec, prefix)):
-        raise InvalidSpec(found)
-    return spec.resolved()
+        raise InvalidSpec(tuple(problems_of(error, document, kind, prefix))) from None
 
 
 def _as_json(document: Any) -> bytes:
@@ -211,7 +249,7 @@ def _as_json(document: Any) -> bytes:
 
 def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
     """What no field alone can know."""
-    data, train, evaluate = spec.dataset, spec.train, spec.evaluate
+    data, train = spec.dataset, spec.train
     if data.validation >= data.train_size:
         yield Problem(
             f"{at}/dataset/validation",
@@ -240,10 +278,7 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
             train.select.from_epoch,
             f"at most {train.epochs}, train.epochs",
         )
-    if evaluate.images and evaluate.images > data.test_size:
-        yield Problem(
-            f"{at}/evaluate/images", "is more than the test set has", evaluate.images, f"at most {data.test_size}"
-        )
+    yield from _too_many_images(spec, at)
     if spec.seed + spec.replicates > 2**31:
         yield Problem(
             f"{at}/replicates", "leads past the largest seed", spec.replicates, f"at most {2**31 - spec.seed}"
@@ -253,7 +288,13 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
     yield from _unfit(spec, at)
 
 
-def _unfit_attacks(spec: JobSpec, at: str) -> Iterator[Problem]:
+def _too_many_images(spec: Judging, at: str) -> Iterator[Problem]:
+    images, there = spec.evaluate.images, spec.dataset.test_size
+    if images and images > there:
+        yield Problem(f"{at}/evaluate/images", "is more than the test set has", images, f"at most {there}")
+
+
+def _unfit_attacks(spec: Judging, at: str) -> Iterator[Problem]:
     seen = {"clean"}
     for number, attack in enumerate(spec.resolved().evaluate.paper.attacks):
         here = f"{at}/evaluate/paper/attacks/{number}"

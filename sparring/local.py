@@ -3,15 +3,25 @@
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from sparring import show
 from sparring.documents import read_yaml
 
+if TYPE_CHECKING:
+    from core.events import Event
+    from core.examine import Report
+
 OK, FAILED, FORBIDDEN, INVALID = 0, 1, 3, 4
+COMPARED = 128
+"""Images on which a network is checked before it is judged."""
+DATA = Path(".sparring") / "data"
+"""Where `sparring up` looks for datasets."""
+Told = Callable[["Event"], None]
 
 
 def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as_json: bool) -> int:
@@ -27,13 +37,17 @@ def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as
             for event in run(seed, place):
                 _print(event.model_dump(mode="json"), as_json)
     except InvalidSpec as error:
-        for problem in error.problems:
-            print(f"{problem} (got {problem.got!r}; expected {problem.expected})", file=sys.stderr)
-        return INVALID
+        return _invalid(error)
     except SparringError as error:
         print(error, file=sys.stderr)
         return FAILED
     return OK
+
+
+def _invalid(error: Any) -> int:
+    for problem in error.problems:
+        print(f"{problem} (got {problem.got!r}; expected {problem.expected})", file=sys.stderr)
+    return INVALID
 
 
 def _print(event: dict[str, Any], as_json: bool) -> None:
@@ -46,6 +60,76 @@ def _print(event: dict[str, Any], as_json: bool) -> None:
         print(f"{show.sentence(event)}: {event['path']}")
     elif line := show.sentence(event):
         print(line, flush=True)
+
+
+def evaluate(
+    network: Any,
+    *,
+    data: str | dict[str, Any],
+    eps: Any = "8/255",
+    norm: str = "linf",
+    attacks: list[Any] | None = None,
+    images: int | None = 1000,
+    audit: str = "quick",
+    model: Any = None,
+    root: str | Path = DATA,
+    seed: int = 1,
+    batch_size: int = 128,
+    device: str = "cpu",
+    told: "Told | None" = None,
+) -> "Report":
+    """Judge a network on the first `images` test images of a dataset; None takes all.
+
+    `network`: an nn.Module; a function of pixels (B, C, H, W) in [0, 1] that returns logits (B, classes); a function without
+    arguments that returns either; or a name: "mymodel.py:net", "net.safetensors" (with `model` where the file does not say
+    what it holds), "net.onnx". `eps`: radius in pixels of [0, 1], such as "8/255". `attacks`: members of core.attacks, by
+    name or with settings. `audit`: "off", "quick" or "full". `root`: the data folder. `told` sees each event as it comes.
+
+    Returns a `core.examine.Report`: `clean`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
+    `core.errors`: `NetworkMissing`, `NetworkUnfit`, `NoGradients`, `InvalidSpec`, `DatasetUnavailable`.
+    """
+    from core.examine import Report, examine, usual_attacks, without_gradients
+    from core.foreign.entry import admit
+    from core.foreign.load import load
+    from core.spec import parse_examination
+
+    paper = {"attacks": usual_attacks("l2" if norm == "l2" else "linf") if attacks is None else attacks}
+    judged = {"batch_size": batch_size, "images": images, "audit": audit, "paper": paper}
+    spec = parse_examination({"dataset": data, "threat": {"norm": norm, "eps": eps}, "evaluate": judged, "seed": seed})
+    test = spec.dataset.load(Path(root)).test.to(device)
+    some, _ = test.batch(0, COMPARED)
+    net, name, words = load(network, some, spec.dataset.num_classes, model)
+    admitted = admit(net, name, some, spec.dataset.num_classes)
+    admitted.notices += [words] if words and not admitted.black_box else []
+    if admitted.black_box and attacks is None:
+        spec = without_gradients(spec)
+    events = []
+    for event in examine(spec, admitted, test):
+        if told:
+            told(event)
+        events.append(event)
+    return Report.of(spec, admitted, events)
+
+
+def audit_here(network: str, as_json: bool, **asked: Any) -> int:
+    """`evaluate`, printed: line by line as it comes, or the whole report as JSON. Returns the exit code."""
+    from core.errors import DatasetUnavailable, InvalidSpec, NetworkMissing, SparringError
+
+    try:
+        report = evaluate(network, told=None if as_json else _tell, **asked)
+    except InvalidSpec as error:
+        return _invalid(error)
+    except SparringError as error:
+        print(error, file=sys.stderr)
+        return FORBIDDEN if isinstance(error, NetworkMissing | DatasetUnavailable) else INVALID
+    print(report.model_dump_json(indent=2) if as_json else f"verdict: {report.verdict}. {report.words}")
+    return OK if report.badge else FAILED
+
+
+def _tell(event: "Event") -> None:
+    """One line an event; progress only where a line can be written over."""
+    if event.kind != "progress" or sys.stdout.isatty():
+        _print(event.model_dump(mode="json"), as_json=False)
 
 
 def datasets() -> dict[str, str]:
