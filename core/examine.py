@@ -16,11 +16,14 @@ from core.errors import NoGradients
 from core.evaluate import evaluate
 from core.events import Audited, Checked, Event, Noticed, Scored, Verdict
 from core.foreign.blackbox import NO_BADGE
-from core.foreign.entry import Admitted
+from core.foreign.entry import Admitted, admit
+from core.foreign.load import load
 from core.modes import evaluating
 from core.spec import Examination
 from core.threat import Norm
 
+COMPARED = 128
+"""Images on which a network is checked before it is judged."""
 WORST: tuple[Verdict, ...] = ("passed", "warnings", "failed")
 WORDS = {
     "passed": "No check found the attacks too weak: the accuracies under attack are bounds worth quoting.",
@@ -40,6 +43,15 @@ def usual_attacks(norm: Norm) -> list[Any]:
         {"name": "pgd", "steps": 50, "loss": "margin", "keep": "best", "label": "margin50"},
         {"name": "torchattacks", "attack": "Square", "label": "square", "images": 100, "settings": square},
     ]
+
+
+def opened(target: Any, spec: Examination, test: Split, model: Any = None) -> Admitted:
+    """A network, read and checked on entry: an object or a name (see `core.foreign.load`), on the device of `test`."""
+    x, _ = test.batch(0, COMPARED)
+    net, name, words = load(target, x, spec.dataset.num_classes, model)
+    admitted = admit(net, name, x, spec.dataset.num_classes)
+    admitted.notices += [words] if words and not admitted.black_box else []
+    return admitted
 
 
 def without_gradients(spec: Examination) -> Examination:

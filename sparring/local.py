@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from core.examine import Report
 
 OK, FAILED, FORBIDDEN, INVALID = 0, 1, 3, 4
-COMPARED = 128
-"""Images on which a network is checked before it is judged."""
 DATA = Path(".sparring") / "data"
 """Where `sparring up` looks for datasets."""
 Told = Callable[["Event"], None]
@@ -88,19 +86,14 @@ def evaluate(
     Returns a `core.examine.Report`: `clean`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
     `core.errors`: `NetworkMissing`, `NetworkUnfit`, `NoGradients`, `InvalidSpec`, `DatasetUnavailable`.
     """
-    from core.examine import Report, examine, usual_attacks, without_gradients
-    from core.foreign.entry import admit
-    from core.foreign.load import load
+    from core.examine import Report, examine, opened, usual_attacks, without_gradients
     from core.spec import parse_examination
 
     paper = {"attacks": usual_attacks("l2" if norm == "l2" else "linf") if attacks is None else attacks}
     judged = {"batch_size": batch_size, "images": images, "audit": audit, "paper": paper}
     spec = parse_examination({"dataset": data, "threat": {"norm": norm, "eps": eps}, "evaluate": judged, "seed": seed})
     test = spec.dataset.load(Path(root)).test.to(device)
-    some, _ = test.batch(0, COMPARED)
-    net, name, words = load(network, some, spec.dataset.num_classes, model)
-    admitted = admit(net, name, some, spec.dataset.num_classes)
-    admitted.notices += [words] if words and not admitted.black_box else []
+    admitted = opened(network, spec, test, model)
     if admitted.black_box and attacks is None:
         spec = without_gradients(spec)
     events = []

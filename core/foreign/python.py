@@ -38,28 +38,29 @@ class Called(nn.Module):
 def load(path: Path, attribute: str) -> nn.Module:
     """The network that a Python file names `attribute`. The file is run: it must be trusted."""
     name = f"{path}:{attribute}"
-    module = _run(path, name)
-    if not hasattr(module, attribute):
-        close = difflib.get_close_matches(attribute, [n for n in vars(module) if not n.startswith("_")], 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise NetworkMissing(name, f"{path.name} defines no {attribute or 'attribute without a name'}{hint}")
-    return network(getattr(module, attribute), name)
+    with _neighbours(path):
+        module = _run(path, name)
+        if not hasattr(module, attribute):
+            close = difflib.get_close_matches(attribute, [n for n in vars(module) if not n.startswith("_")], 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise NetworkMissing(name, f"{path.name} defines no {attribute or 'attribute without a name'}{hint}")
+        return network(getattr(module, attribute), name)
 
 
 def network(found: Any, name: str) -> nn.Module:
-    """An nn.Module as it is; what a function without arguments returns; a function of pixels, wrapped."""
+    """An nn.Module as it is; what a class or a function without arguments makes; a function of pixels, wrapped."""
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
         raise NetworkUnfit(name, f"it is of type {type(found).__name__}, which cannot be called", RIGHT)
-    if _required(found):
+    if not inspect.isclass(found) and _required(found):
         return Called(found)
     made = _guarded(found, name)
     if isinstance(made, nn.Module):
         return made
     if callable(made) and _required(made):
         return Called(made)
-    raise NetworkUnfit(name, f"the function returns an object of type {type(made).__name__}", RIGHT)
+    raise NetworkUnfit(name, f"calling it gives an object of type {type(made).__name__}", RIGHT)
 
 
 def _required(found: Callable[..., Any]) -> bool:
@@ -77,20 +78,21 @@ def _required(found: Callable[..., Any]) -> bool:
 
 
 def _run(path: Path, name: str) -> ModuleType:
-    """The module of a file, which may import its neighbours."""
+    """The module of a file, under a name that no other has: a file `torch.py` must not stand in for torch."""
     if not path.is_file():
         raise NetworkMissing(name, f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"network in {path.resolve()}", path)
     if spec is None or spec.loader is None:
         raise NetworkUnfit(name, f"{path.name} is not a Python file", RIGHT)
     module = importlib.util.module_from_spec(spec)
-    with _neighbours(path):
-        _guarded(partial(spec.loader.exec_module, module), name)
+    sys.modules[spec.name] = module  # dataclasses and pickles look themselves up there
+    _guarded(partial(spec.loader.exec_module, module), name)
     return module
 
 
 @contextmanager
 def _neighbours(path: Path) -> Iterator[None]:
+    """What a file imports may lie beside it."""
     before = list(sys.path)
     sys.path.insert(0, str(path.resolve().parent))
     try:

@@ -72,7 +72,7 @@ def selu(node: Node, x: Tensor) -> Tensor:
 
 def hard_sigmoid(node: Node, x: Tensor) -> Tensor:
     """alpha x + beta within [0, 1]."""
-    return (node.get("alpha", 0.2) * x + node.get("beta", 0.5)).clamp(0, 1)
+    return torch.as_tensor(node.get("alpha", 0.2) * x + node.get("beta", 0.5)).clamp(0, 1)
 
 
 def gelu(node: Node, x: Tensor) -> Tensor:
