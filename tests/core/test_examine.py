@@ -52,6 +52,15 @@ def test_the_same_network_gets_the_same_figures_by_whatever_way_it_comes() -> No
         assert [s.survived for s in other.scores.values()] == [s.survived for s in ways[0].scores.values()]
 
 
+def test_a_network_is_judged_in_evaluation_mode_whatever_it_was_left_in() -> None:
+    net = nn.Sequential(Means(), nn.Dropout(0.9))
+    report = judged(net, audit="off")
+    assert "it was in training mode; it is judged in evaluation mode" in report.notices
+    assert [s.survived for s in report.scores.values()] == [
+        s.survived for s in judged(net.eval(), audit="off").scores.values()
+    ]
+
+
 def test_figures_are_repeated_by_seed_even_where_the_network_is_random() -> None:
     net = Means()
 

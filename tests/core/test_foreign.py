@@ -278,6 +278,7 @@ def test_a_random_network_gets_a_stream_of_its_own() -> None:
         return torch.stack([found.net(X), found.net(X)])
 
     one, again, other = passes("one"), passes("one"), passes("other")
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one, again)
     assert not torch.equal(one[0], one[1])
     assert not torch.equal(one[0], other[0])
