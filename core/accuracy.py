@@ -3,9 +3,7 @@
 Batches are fixed and in order, since under batch-wide noise the images of a batch influence one another.
 """
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +18,9 @@ class Trial:
     """An attack (or none) on a split. Iterate over it to run it: it yields the share done, so that the caller can report,
     or leave. Then `right` tells for each judging draw and each image whether the network was right: (draws, n).
 
-    The key names the trial. Attack and judge draw their noise from different streams of it. `crafted_on` is the network
-    that the attack sees, where that is another.
+    The key names the trial. The attack, `selecting` draws apart from the judge's, and the judge draw their noise from
+    different streams of it. `crafted_on` is the network that the attack sees, where that is another. The adversarial images
+    of the first `keep` images are kept. `state` is all of this for the batches that are whole; `go_on` takes it up again.
     """
 
     def __init__(
@@ -33,19 +32,24 @@ class Trial:
         key: tuple[Key, ...],
         draws: int = 1,
         crafted_on: nn.Module | None = None,
+        selecting: int = 0,
+        keep: int = 0,
     ) -> None:
         self.net, self.split, self.attack, self.size, self.key, self.draws = net, split, attack, size, key, draws
         self.crafted_on = crafted_on or net
-        self.judged: list[Tensor] = []
+        self.selecting, self.keep = selecting, keep
+        self.right = torch.zeros(draws, 0, dtype=torch.bool)
+        self.selected = torch.zeros(selecting, 0, dtype=torch.bool)
+        self.kept = torch.zeros(0, *split.x.shape[1:])
 
     def __iter__(self) -> Iterator[float]:
-        for start in range(0, len(self.split), self.size):
+        for start in range(self.judged, len(self.split), self.size):
             x, y = self.split.batch(start, self.size)
             attacked = x
             for turn, attacked in enumerate(self._search(x, y, start)):  # noqa: B007 (the last one is what counts)
                 whole = self.attack.turns(len(y)) if self.attack else 1
                 yield (start + len(y) * min(1.0, (turn + 1) / whole)) / len(self.split)
-            self.judged.append(self._judge(attacked, y, start))
+            self._note(attacked, y, start)
             yield (start + len(y)) / len(self.split)
 
     def _search(self, x: Tensor, y: Tensor, start: int) -> Iterator[Tensor]:
@@ -53,36 +57,35 @@ class Trial:
             reseed(self.crafted_on, *self.key, "attack", start)
             yield from self.attack.search(self.crafted_on, x, y, generator(x.device, *self.key, "search", start))
 
+    def _note(self, attacked: Tensor, y: Tensor, start: int) -> None:
+        """Judge a batch, and keep what is wanted of it."""
+        self.selected = torch.cat([self.selected, self._judge(attacked, y, start, "select", self.selecting)], 1)
+        self.kept = torch.cat([self.kept, attacked[: max(0, self.keep - start)].cpu()])
+        self.right = torch.cat([self.right, self._judge(attacked, y, start, "judge", self.draws)], 1)
+
     @torch.no_grad()
-    def _judge(self, x: Tensor, y: Tensor, start: int) -> Tensor:
-        judged = []
-        for draw in range(self.draws):
-            reseed(self.net, *self.key, "judge", start, draw)
-            judged.append(self.net(x).argmax(1) == y)
-        return torch.stack(judged).cpu()
+    def _judge(self, x: Tensor, y: Tensor, start: int, purpose: str, draws: int) -> Tensor:
+        judged = torch.zeros(draws, len(y), dtype=torch.bool)
+        for draw in range(draws):
+            reseed(self.net, *self.key, purpose, start, draw)
+            judged[draw] = (self.net(x).argmax(1) == y).cpu()
+        return judged
 
     @property
-    def right(self) -> Tensor:
-        """(draws, images done so far) booleans, on the CPU."""
-        return torch.cat(self.judged, 1) if self.judged else torch.zeros(self.draws, 0).bool()
+    def state(self) -> dict[str, Tensor]:
+        """What is known of the images judged so far."""
+        return {"right": self.right.clone(), "selected": self.selected.clone(), "kept": self.kept.clone()}
+
+    def go_on(self, state: dict[str, Tensor]) -> None:
+        """Take the state of the same trial up: the images in it are not attacked again."""
+        self.right, self.selected, self.kept = state["right"], state["selected"], state["kept"]
+
+    @property
+    def judged(self) -> int:
+        """Images done so far."""
+        return self.right.shape[1]
 
     @property
     def accuracy(self) -> float:
         """The share of images right so far, averaged over the judging draws."""
         return float(self.right.float().mean()) if self.judged else 0.0
-
-
-class Interval(NamedTuple):
-    """A range that holds the true value with 95 % confidence."""
-
-    low: float
-    high: float
-
-
-def wilson(right: int, images: int) -> Interval:
-    """Wilson's 95 % interval of a share (Wilson 1927): over images, for one fixed network."""
-    z = 1.959964
-    share, scale = right / images, 1 + z * z / images
-    centre = (share + z * z / (2 * images)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))

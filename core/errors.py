@@ -107,6 +107,33 @@ class CorruptCheckpoint(SparringError):
 
 
 @dataclass(eq=False)
+class UnreadableArchive(SparringError):
+    """{path} is no archive of adversarial images: {problem}."""
+
+    path: str
+    problem: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
+class Mismatch(SparringError):
+    """The network and the archive do not belong together: the network has {has}, the archive {wants}."""
+
+    has: str
+    wants: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
+class NotPaired(SparringError):
+    """These results cannot be compared: given {has}, needed {wants}."""
+
+    has: str
+    wants: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
 class ExportChanged(SparringError):
     """The {exporter} export does not compute what the network computes: {problem}."""
 

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Phase = Literal["prepare", "train", "compact", "evaluate", "audit", "export"]
 PHASES: tuple[Phase, ...] = ("prepare", "train", "compact", "evaluate", "audit", "export")
 Verdict = Literal["passed", "warnings", "failed"]
+Protocol = Literal["paper", "strict"]
+WORST_CASE = "worst_case"
+"""The label of the strict number that every attack together leaves, image by image."""
 TRAINED = "trained"
 """The network that training has made, compacted if that was asked for: the one a job is known by."""
 
@@ -132,31 +135,50 @@ class Compacted(Fact):
     channel_sparsity: float
 
 
+class Witnessed(Fact):
+    """A file with the adversarial images that a strict number rests on; `sparring verify` scores them again."""
+
+    kind: Literal["witnessed"] = "witnessed"
+    network: str = TRAINED
+    label: str
+    path: str
+    sha256: str
+    bytes: int
+
+
 class Scored(Fact):
     """The accuracy that an attack leaves, on a prefix of the test set, under one protocol.
 
-    `network` is `trained`, or the name of an exported file that holds another network. `survived` is one character an image:
-    1 right after the attack, 0 wrong. `low` and `high` bound the accuracy with 95 % confidence over images (Wilson), for this
-    one network. `checkpoint` is a file from which the run goes on behind this attack: kept with the score or not at all, so
-    that no attack is scored twice.
+    `network` is `trained`, or the name of an exported file that holds another network. Under `paper` an image is right or
+    wrong on what the attack made of it. Under `strict` it must be right on the clean image too, and on a random network the
+    accuracy is the mean over the images of how often the worse of both, chosen by `selection_draws`, is right in `draws`
+    others; `correct` is then the sum of those shares. `eot` draws were averaged in each gradient of the attack.
+
+    `survived` is one character an image: 1 right (in half of the draws or more), 0 wrong. `low` and `high` bound the accuracy
+    with 95 % confidence over images (Wilson), for this one network. `always` is the share of images right in every draw, a
+    diagnostic of random networks, to be read beside the same of the clean images. `checkpoint` is a file from which the run
+    goes on behind this attack: kept with the score or not at all, so that no attack is scored twice.
     """
 
     kind: Literal["scored"] = "scored"
     network: str = TRAINED
-    protocol: Literal["paper"]
+    protocol: Protocol
     label: str
     attack: dict[str, Any]
     eps: float
     steps: int
     restarts: int
+    eot: int = 1
+    selection_draws: int = 0
     draws: int
     images: int
-    correct: int
+    correct: float
     accuracy: float
     low: float
     high: float
     seconds: float
     survived: str
+    always: float | None = None
     checkpoint: CheckpointSaved | None = None
 
 
@@ -219,6 +241,7 @@ Event = Annotated[
     | Selected
     | Dissected
     | Compacted
+    | Witnessed
     | Scored
     | Checked
     | Audited

@@ -5,21 +5,23 @@ report = Report.of(spec, admitted, examine(spec, admitted, images))
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from core.attacks.base import Attack
 from core.audit import Audit
-from core.datasets.base import Split
+from core.datasets.base import Split, Splits
 from core.device import numerics
 from core.errors import NoGradients
-from core.evaluate import evaluate
-from core.events import Audited, Checked, Event, Noticed, Scored, Verdict
+from core.evaluate import Evaluation
+from core.events import WORST_CASE, Audited, Checked, Event, Noticed, Scored, Verdict
 from core.foreign.blackbox import NO_BADGE
 from core.foreign.entry import Admitted, admit
 from core.foreign.load import load
 from core.modes import evaluating
-from core.spec import Examination
+from core.spec import Examination, Paper, Strict
 from core.threat import Norm
 
 COMPARED = 128
@@ -35,12 +37,11 @@ WORDS = {
 
 
 def usual_attacks(norm: Norm) -> list[Any]:
-    """What a network is attacked with unless somebody says otherwise: one step, many, another loss, no gradients."""
+    """What a network is attacked with unless somebody says otherwise: two losses, and no gradient at all."""
     square = {"n_queries": 500, "norm": {"linf": "Linf", "l2": "L2"}[norm]}
     return [
-        "fgsm",
-        "ifgsm",
-        {"name": "pgd", "steps": 50, "loss": "margin", "keep": "best", "label": "margin50"},
+        {"name": "pgd", "steps": 50},
+        {"name": "pgd", "steps": 50, "loss": "margin", "label": "pgd50_margin"},
         {"name": "torchattacks", "attack": "Square", "label": "square", "images": 100, "settings": square},
     ]
 
@@ -56,42 +57,59 @@ def opened(target: Any, spec: Examination, test: Split, model: Any = None) -> Ad
 
 def without_gradients(spec: Examination) -> Examination:
     """The same with those of its attacks that ask for logits alone."""
-    paper = spec.evaluate.paper
-    blind = paper.model_copy(update={"attacks": tuple(attack for attack in paper.attacks if attack.black_box)})
-    return spec.model_copy(update={"evaluate": spec.evaluate.model_copy(update={"paper": blind})})
+    blind = tuple(attack for attack in _attacks(spec) if attack.black_box)
+    return _with(spec, strict=_strict(spec).model_copy(update={"attacks": blind}))
 
 
-def examine(spec: Examination, admitted: Admitted, test: Split) -> Iterator[Event]:
-    """All that there is to say of a network, as it is found. `NoGradients` where an attack needs what a black box lacks."""
-    _possible(spec, admitted)
+def examine(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -> Iterator[Event]:
+    """All that there is to say of a network, as it is found; adversarial images are kept in `work`.
+
+    `NoGradients` is raised where an attack needs what a black box lacks.
+    """
+    for attack in _attacks(spec):
+        if admitted.black_box and not attack.black_box:
+            raise NoGradients(admitted.name, admitted.black_box, attack.label or attack.name)
     yield from (Noticed(text=text) for text in admitted.notices)
     yield from admitted.checks
     with evaluating(admitted.net), numerics(False):
-        yield from _judged(spec, admitted, test)
+        yield from _judged(spec, admitted, splits, work)
 
 
-def _possible(spec: Examination, admitted: Admitted) -> None:
-    for attack in spec.evaluate.paper.attacks:
-        if admitted.black_box and not attack.black_box:
-            raise NoGradients(admitted.name, admitted.black_box, attack.label or attack.name)
-
-
-def _judged(spec: Examination, admitted: Admitted, test: Split) -> Iterator[Event]:
+def _judged(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -> Iterator[Event]:
     """Scores and checks; a verdict only where gradients could be looked at, and never a better one than on entry."""
-    scored, checks = [], list(admitted.checks)
-    for event in evaluate(spec, admitted.net, test, []):
-        yield event
-        if isinstance(event, Scored):
+    scored: list[Scored] = []
+    checks = list(admitted.checks)
+    if admitted.black_box:  # of what has no gradient no draws have to be averaged
+        spec = _with(spec, strict=_strict(spec).model_copy(update={"eot": 1}))
+    for event in Evaluation(spec, admitted.net, splits, work, []).run():
+        if not isinstance(event, Scored):
+            yield event
+        elif event.protocol == "strict":
             scored.append(event)
+            yield event
     checks.append(_above_chance(scored[0], spec.dataset.num_classes))
     yield checks[-1]
     if spec.evaluate.audit == "off" or admitted.black_box:
         return
-    for event in Audit(spec, admitted.net, test, scored).run():
+    audited = _with(spec, paper=Paper(attacks=_attacks(spec)))
+    for event in Audit(audited, admitted.net, splits.test, scored).run():
         if isinstance(event, Audited):
             worst = max((event.verdict, *(check.verdict for check in checks)), key=WORST.index)
             event = event.model_copy(update={"verdict": worst})
         yield event
+
+
+def _strict(spec: Examination) -> Strict:
+    assert spec.evaluate.strict, "an examination is strict"
+    return spec.evaluate.strict
+
+
+def _attacks(spec: Examination) -> tuple[Attack, ...]:
+    return _strict(spec).attacks or ()
+
+
+def _with(spec: Examination, **changes: Any) -> Examination:
+    return spec.model_copy(update={"evaluate": spec.evaluate.model_copy(update=changes)})
 
 
 def _above_chance(clean: Scored, num_classes: int) -> Checked:
@@ -116,7 +134,7 @@ def _above_chance(clean: Scored, num_classes: int) -> Checked:
 
 
 class Report(BaseModel):
-    """What came of an examination. `scores` are by the attacks' labels, `clean` among them."""
+    """What came of an examination. `scores` are by the attacks' labels, beside `clean` and `worst_case`, that of all of them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -164,3 +182,8 @@ class Report(BaseModel):
     def clean(self) -> float:
         """The accuracy without attack."""
         return self.scores["clean"].accuracy
+
+    @property
+    def robust(self) -> float:
+        """The accuracy that the worst attack on each image left."""
+        return self.scores[WORST_CASE].accuracy

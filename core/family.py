@@ -2,6 +2,9 @@
 
 A family is a package (`core.attacks`); a member is the one named `Plugin` class of one of its modules, and its name is the
 module's. Nothing is registered: a new file is a new member. A module without a named plug-in holds what members share.
+
+A team's own members, an adaptive attack above all, join without touching this tree: an installed distribution names them as
+entry points, `sparring.attacks` for the family `core.attacks`, each `name = module:Class`.
 """
 
 import importlib
@@ -10,6 +13,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, Union
 
 from pydantic import (
@@ -60,7 +64,23 @@ def members(package: str) -> "dict[str, type[Plugin]]":
                     f"{package}.{module.name} holds no plug-in named {module.name!r}: a member is named after its file"
                 )
             found |= {name: member for name, member in named.items() if name == module.name}
+    for entry in entry_points(group=package.replace("core.", "sparring.", 1)):
+        if entry.name in found:
+            raise LookupError(
+                f"the installed plug-in {entry.value} is named {entry.name!r}, as another member of {package}"
+            )
+        found[entry.name] = _installed(entry)
     return found
+
+
+def _installed(entry: EntryPoint) -> "type[Plugin]":
+    """The plug-in that an installed distribution names."""
+    member = entry.load()
+    if not (
+        isinstance(member, type) and issubclass(member, Plugin) and member.model_fields["name"].default == entry.name
+    ):
+        raise LookupError(f"the entry point {entry.name} = {entry.value} is no plug-in named {entry.name!r}")
+    return member
 
 
 def _named(module: Any) -> dict[str, type[Plugin]]:

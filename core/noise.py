@@ -25,8 +25,8 @@ class Stochastic(nn.Module):
         self.frozen: Tensor | None = None  # the `context` it goes by, instead of each batch's own
 
     def context(self, x: Tensor) -> Tensor:
-        """What a joint layer takes from its whole input (B, C, H, W), as a scalar."""
-        raise NotImplementedError
+        """What a joint layer takes from its whole input (B, C, H, W): its standard deviation, a scalar."""
+        return x.float().std()
 
     def draw(self, like: Tensor) -> Tensor:
         """Standard normal noise of the shape (B, C, H, W), type and device of `like`, laid out channels last.

@@ -14,9 +14,11 @@ from core import audit
 from core.events import PHASES, Event, Phase, Progress
 from core.measure import macs
 from core.models.base import parameters
+from core.noise import stochastic_layers
 from core.selection import adversary
-from core.spec import JobSpec
+from core.spec import JobSpec, shape_of
 
+GUESSED_DRAWS = 8
 SECONDS_BETWEEN = 0.5
 """No two progress events are closer than this."""
 
@@ -25,6 +27,7 @@ def passes(spec: JobSpec) -> dict[Phase, float]:
     """Forward passes of each phase of a resolved job."""
     images = spec.evaluate.images or spec.dataset.test_size
     attacked = sum(min(images, a.images or images) * (a.passes + 1) for a in spec.evaluate.paper.attacks)
+    attacked += strict_passes(spec)
     judged_again = sum(exporter.lossy for exporter in spec.export)
     training = spec.train.epochs * spec.dataset.train_images * spec.objective.passes
     return {
@@ -33,6 +36,18 @@ def passes(spec: JobSpec) -> dict[Phase, float]:
         "audit": audit.passes(spec),
         "export": judged_again * (images + attacked),
     }
+
+
+def strict_passes(spec: JobSpec) -> float:
+    """Forward passes of the strict protocol; for a random network whose number of draws is yet to be found, with 8 draws."""
+    strict = spec.evaluate.strict
+    if not strict:
+        return 0.0
+    random = bool(stochastic_layers(shape_of(spec)))
+    draws = (GUESSED_DRAWS if strict.eot == "auto" else strict.eot) if random else 1
+    judging = strict.selection_draws + strict.judging_draws if random else 1
+    images = strict.images or 0
+    return sum(min(images, a.images or images) * (a.passes * draws + judging) for a in strict.attacks or ())
 
 
 def _selection(spec: JobSpec) -> float:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.errors import Problem
 
+MISSING: Any = object()
 SHORT = 80
 """Longest piece of the given value that is repeated."""
 
@@ -28,15 +29,17 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel], p
 
 def _path(location: tuple[int | str, ...], document: Any) -> Iterator[int | str]:
     """The location without the names of union members, which pydantic adds and the document does not have."""
-    here = document
+    here: Any = document
     for part in location:
         if (isinstance(here, dict) and part not in here and here.get("name") == part) or here == part:
             continue
+        if here is not MISSING and not isinstance(here, dict | list):
+            return  # inside a plain value there is nothing but the alternatives that it might have been
         yield part
         try:
             here = here[part]
         except (LookupError, TypeError):
-            here = None
+            here = MISSING
 
 
 def _at(path: list[int | str], document: Any) -> Any:

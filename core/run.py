@@ -5,9 +5,9 @@
 
 A file that holds another network (a lossy export) is attacked as the trained one was.
 
-What has been done survives in checkpoints: a run resumed from one goes on inside training, or after the last finished
-attack. `stop()` is asked after each training batch and each step of an attack: "cancel" raises `Cancelled`, "save" writes a
-checkpoint where that is worth one, yields it and ends the generator.
+What has been done survives in checkpoints: a run resumed from one goes on inside training, or after the last whole batch
+of the attack under way. `stop()` is asked after each training batch and each step of an attack: "cancel" raises `Cancelled`,
+"save" writes a checkpoint where that is worth one, yields it and ends the generator.
 """
 
 import time
@@ -26,7 +26,7 @@ from core.channels import layers
 from core.datasets.base import Splits
 from core.device import numerics
 from core.errors import Cancelled, OutOfMemory
-from core.evaluate import evaluate
+from core.evaluate import Evaluation
 from core.events import (
     TRAINED,
     CheckpointSaved,
@@ -51,6 +51,8 @@ from core.plan import Clock, passes
 from core.spec import JobSpec
 from core.train import Left, Stop, Trainee, train
 
+SECONDS_BETWEEN_SAVES = 60.0
+"""While an attack runs: the most that a crash can cost, besides the batch under way."""
 COMPARED = 256
 """Test images on which compaction and exports are checked."""
 
@@ -101,6 +103,8 @@ class Run:
     phase: Phase = "prepare"
     scored: list[Scored] = field(default_factory=list)
     trained: dict[str, Tensor] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
+    under_way: dict[str, Any] | None = None
 
     def phases(self, saved: dict[str, Any] | None) -> Iterator[Event]:
         """All phases, or those that the checkpoint leaves."""
@@ -113,6 +117,7 @@ class Run:
             self.trained = saved["net"]
             self.net.load_state_dict(self.trained)
             self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
+            self.under_way = saved["under_way"]
         self.net.eval()
         yield from self._dissect()
         if self.spec.compact:
@@ -134,13 +139,14 @@ class Run:
         yield PhaseEnded(phase=phase, seconds=time.monotonic() - began)
 
     def _obeying(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events, asking `stop` after each. What was finished before is in the last checkpoint already."""
+        """The same events, asking `stop` after each; who is to stop leaves a checkpoint of the batches that are whole."""
         for event in events:
             yield event
             wish = self.stop()
             if wish == "cancel":
                 raise Cancelled
             if wish == "save":
+                yield self._save(self.phase)
                 raise Left
 
     def _prepare(self) -> Iterator[Event]:
@@ -209,14 +215,19 @@ class Run:
         return self.splits.test.batch(0, COMPARED)[0]
 
     def _evaluate(self, net: nn.Module, network: str = TRAINED) -> Iterator[Event]:
-        """The attacks under which the network is not yet scored, each score with its checkpoint."""
-        done = list(self.scored)
-        for event in self._obeying(evaluate(self.spec, net, self.splits.test, done, network)):
+        """The attacks under which the network is not yet scored, each score with its checkpoint, and one every minute."""
+        work, scored = self.place.work, self.scored
+        self.evaluation = Evaluation(self.spec, net, self.splits, work, scored, network, self.under_way)
+        began = time.monotonic()
+        for event in self._obeying(self.evaluation.run()):
             if isinstance(event, Scored):
                 self.scored.append(event)
                 yield event.model_copy(update={"checkpoint": self._save(self.phase)})
             else:
                 yield event
+            if time.monotonic() - began >= SECONDS_BETWEEN_SAVES:
+                yield self._save(self.phase)
+                began = time.monotonic()
 
     def _export(self) -> Iterator[Event]:
         """The files; what one holds that is another network is judged as the trained one was."""
@@ -242,9 +253,16 @@ class Run:
         )
 
     def _save(self, phase: Phase) -> CheckpointSaved:
-        """A checkpoint of what is known after training: the selected network and all scores so far."""
+        """A checkpoint of what is known after training: the selected network, all scores, the evaluation under way."""
         scored = [one.model_dump(mode="json") for one in self.scored]
-        state = {"phase": phase, "spec": self.spec.digest, "net": self.trained, "scored": scored}
+        under_way = self.evaluation.state if self.evaluation else None
+        state = {
+            "phase": phase,
+            "spec": self.spec.digest,
+            "net": self.trained,
+            "scored": scored,
+            "under_way": under_way,
+        }
         saved = checkpoint.save(self.place.work / "checkpoints", f"{phase}-{len(scored):02d}", state)
         return CheckpointSaved(
             phase=phase, epoch=self.spec.train.epochs, batch=0, path=str(saved.path), sha256=saved.sha256

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from scipy import stats
 
-from core.accuracy import wilson
+from core.intervals import wilson
 from core.presets import Column, Preset, Row
 
 Verdict = Literal["beaten", "met", "undecided", "missed"]

@@ -16,9 +16,11 @@ from pydantic import AfterValidator, Field, ValidationError
 from torch import nn
 
 from core.attacks.base import Attack
+from core.attacks.pgd import Pgd
 from core.datasets.base import Dataset
 from core.device import kept_rng
 from core.errors import InvalidSpec, Problem
+from core.events import WORST_CASE
 from core.exporters.base import Exporter
 from core.exporters.compact import Compact
 from core.exporters.safetensors import Safetensors
@@ -99,6 +101,35 @@ class Paper(Settings):
     """The attacks, besides none at all."""
 
 
+class Strict(Settings):
+    """The protocol that an expert accepts: right clean and attacked, by the worst of all attacks, image by image.
+
+    On a random network gradients are averages over noise draws; the worst candidate of an image is chosen on some draws and
+    judged on others.
+    """
+
+    images: Count | None = None
+    """A prefix of the evaluated images; the first 1,000, or all if there are fewer, if left out."""
+    noise_context: Literal["frozen_std"] = "frozen_std"
+    """Noise whose scale spans a batch goes by constants measured on training images: each image is its own problem."""
+    eot: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    """Draws that an attack's gradients average, on random networks; `auto` takes as many as make the average repeatable."""
+    selection_draws: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Noise draws by which the worst candidate of an image is chosen."""
+    judging_draws: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Noise draws of another stream, by which it is judged."""
+    precision: Literal["fp32"] = "fp32"
+    """Attack and judge compute in fp32, TF32 off."""
+    attacks: Annotated[tuple[AnyAttack, ...], Field(min_length=1, max_length=50)] | None = None
+    """The attacks; if left out, those of `core.spec.strict_attacks`."""
+
+    def within(self, threat: Threat, images: int) -> Self:
+        """These settings with what they leave open filled in."""
+        attacks = strict_attacks() if self.attacks is None else self.attacks
+        filled = tuple(attack.within(threat) for attack in attacks)
+        return self.model_copy(update={"images": self.images or min(1000, images), "attacks": filled})
+
+
 class Evaluate(Settings):
     """How the network is judged, on the test set."""
 
@@ -108,8 +139,17 @@ class Evaluate(Settings):
     """A fixed prefix of the test set; all of it if left out."""
     paper: Paper = Paper()
     """The papers' protocol."""
+    strict: Strict | None = None
+    """The strict protocol; not run if null."""
     audit: Literal["off", "quick"] = "quick"
     """Whether the evaluation itself is checked for masked gradients."""
+
+    def within(self, threat: Threat, test_size: int) -> Self:
+        """These settings with what they leave open filled in."""
+        images = self.images or test_size
+        paper = Paper(attacks=tuple(attack.within(threat, "last") for attack in self.paper.attacks))
+        strict = self.strict.within(threat, images) if self.strict else None
+        return self.model_copy(update={"images": images, "paper": paper, "strict": strict})
 
 
 class Resources(Settings):
@@ -166,7 +206,8 @@ class JobSpec(Settings):
 
     def resolved(self) -> Self:
         """The same job with everything inherited written out."""
-        return self.model_copy(update={"objective": self.objective.within(self.threat), "evaluate": _resolved(self)})
+        evaluate = self.evaluate.within(self.threat, self.dataset.test_size)
+        return self.model_copy(update={"objective": self.objective.within(self.threat), "evaluate": evaluate})
 
     def seeds(self) -> Iterator[Self]:
         """One job for each replicate."""
@@ -185,12 +226,12 @@ class JobSpec(Settings):
 
 
 class Examination(Settings):
-    """How a network that is already there is judged: what evaluation and audit need of a job, and no training."""
+    """How a network that is already there is judged: what evaluation and audit need of a job, without the training."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
-    """The attacks' randomness and the network's noise."""
+    """The attacks' randomness, and the network's noise."""
     dataset: AnyDataset
-    """The images: the first of the test set."""
+    """The images."""
     threat: Threat = Threat()
     """What the adversary may do; attacks inherit it unless they say otherwise."""
     evaluate: Evaluate = Evaluate()
@@ -198,18 +239,16 @@ class Examination(Settings):
 
     def resolved(self) -> Self:
         """The same with everything inherited written out."""
-        return self.model_copy(update={"evaluate": _resolved(self)})
+        return self.model_copy(update={"evaluate": self.evaluate.within(self.threat, self.dataset.test_size)})
 
 
 Judging = JobSpec | Examination
 """What evaluation and audit go by."""
 
 
-def _resolved(spec: Judging) -> Evaluate:
-    """How a network is judged, with what the attacks inherit filled in."""
-    paper = Paper(attacks=tuple(attack.within(spec.threat, "last") for attack in spec.evaluate.paper.attacks))
-    images = spec.evaluate.images or spec.dataset.test_size
-    return spec.evaluate.model_copy(update={"paper": paper, "images": images})
+def strict_attacks() -> tuple[Attack, ...]:
+    """The attacks of the strict protocol where a job names none."""
+    return (Pgd(steps=100, restarts=5), Pgd(steps=100, loss="margin", label="pgd100_margin"))
 
 
 def parse(document: Any, prefix: str = "") -> JobSpec:
@@ -289,15 +328,32 @@ def _contradictions(spec: JobSpec, at: str) -> Iterator[Problem]:
 
 
 def _too_many_images(spec: Judging, at: str) -> Iterator[Problem]:
-    images, there = spec.evaluate.images, spec.dataset.test_size
-    if images and images > there:
-        yield Problem(f"{at}/evaluate/images", "is more than the test set has", images, f"at most {there}")
+    data, evaluate = spec.dataset, spec.evaluate
+    if evaluate.images and evaluate.images > data.test_size:
+        yield Problem(
+            f"{at}/evaluate/images", "is more than the test set has", evaluate.images, f"at most {data.test_size}"
+        )
+    wanted = evaluate.images or data.test_size
+    if evaluate.strict and evaluate.strict.images and evaluate.strict.images > wanted:
+        yield Problem(
+            f"{at}/evaluate/strict/images",
+            "is more than are evaluated",
+            evaluate.strict.images,
+            f"at most {wanted}, the images of evaluate",
+        )
 
 
 def _unfit_attacks(spec: Judging, at: str) -> Iterator[Problem]:
-    seen = {"clean"}
-    for number, attack in enumerate(spec.resolved().evaluate.paper.attacks):
-        here = f"{at}/evaluate/paper/attacks/{number}"
+    evaluate = spec.resolved().evaluate
+    yield from _unfit_list(spec, f"{at}/evaluate/paper/attacks", evaluate.paper.attacks)
+    if evaluate.strict:
+        yield from _unfit_list(spec, f"{at}/evaluate/strict/attacks", evaluate.strict.attacks or ())
+
+
+def _unfit_list(spec: Judging, at: str, attacks: tuple[Attack, ...]) -> Iterator[Problem]:
+    seen = {"clean", WORST_CASE}
+    for number, attack in enumerate(attacks):
+        here = f"{at}/{number}"
         if attack.label in seen:
             yield Problem(f"{here}/label", "is taken", attack.label, "a label of its own in this list")
         seen.add(attack.label or "")
@@ -326,11 +382,12 @@ def _wrong_shape(spec: JobSpec, at: str) -> Iterator[Problem]:
 def _unfit(spec: JobSpec, at: str) -> Iterator[Problem]:
     """What the sparsifier has against the network."""
     try:
-        spec.sparsifier.fits(partial(_shape, spec), spec.model.ties())
+        spec.sparsifier.fits(partial(shape_of, spec), spec.model.ties())
     except InvalidSpec as error:
         yield from (replace(problem, pointer=at + problem.pointer) for problem in error.problems)
 
 
-def _shape(spec: JobSpec) -> nn.Module:
+def shape_of(spec: JobSpec) -> nn.Module:
+    """The network without storage, on torch's meta device."""
     with kept_rng(), torch.device("meta"):
         return spec.model.build(spec.dataset.num_classes, spec.dataset.shape[0])

@@ -30,6 +30,7 @@ def audit(
     root: Annotated[Path, typer.Option(envvar="SPARRING_DATA", help="The data folder.")] = DATA,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     device: str = "cpu",
+    keep: Annotated[Path | None, typer.Option(help="Keep the adversarial images in this folder.")] = None,
     full: Annotated[bool, typer.Option("--full", help="The full audit, which takes longer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,6 +50,7 @@ def audit(
             "root": root,
             "seed": seed,
             "device": device,
+            "keep": keep,
             "audit": "full" if full else "quick",
         }
         raise typer.Exit(audit_here(network, as_json, **asked))

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -67,40 +68,44 @@ def evaluate(
     eps: Any = "8/255",
     norm: str = "linf",
     attacks: list[Any] | None = None,
-    images: int | None = 1000,
+    images: int = 1000,
     audit: str = "quick",
     model: Any = None,
     root: str | Path = DATA,
     seed: int = 1,
     batch_size: int = 128,
     device: str = "cpu",
+    keep: str | Path | None = None,
     told: "Told | None" = None,
 ) -> "Report":
-    """Judge a network on the first `images` test images of a dataset; None takes all.
+    """Judge a network on the first `images` test images of a dataset, under the protocol `strict`.
 
     `network`: an nn.Module; a function of pixels (B, C, H, W) in [0, 1] that returns logits (B, classes); a function without
     arguments that returns either; or a name: "mymodel.py:net", "net.safetensors" (with `model` where the file does not say
     what it holds), "net.onnx". `eps`: radius in pixels of [0, 1], such as "8/255". `attacks`: members of core.attacks, by
-    name or with settings. `audit`: "off", "quick" or "full". `root`: the data folder. `told` sees each event as it comes.
+    name or with settings. `audit`: "off", "quick" or "full". `root`: the data folder. `keep`: a folder for the adversarial
+    images, which `core.verify` scores again. `told` sees each event as it comes.
 
-    Returns a `core.examine.Report`: `clean`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
+    Returns a `core.examine.Report`: `clean`, `robust`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
     `core.errors`: `NetworkMissing`, `NetworkUnfit`, `NoGradients`, `InvalidSpec`, `DatasetUnavailable`.
     """
     from core.examine import Report, examine, opened, usual_attacks, without_gradients
     from core.spec import parse_examination
 
-    paper = {"attacks": usual_attacks("l2" if norm == "l2" else "linf") if attacks is None else attacks}
-    judged = {"batch_size": batch_size, "images": images, "audit": audit, "paper": paper}
+    usual = usual_attacks("l2" if norm == "l2" else "linf")
+    strict = {"images": images, "attacks": usual if attacks is None else attacks}
+    judged = {"batch_size": batch_size, "images": images, "audit": audit, "strict": strict}
     spec = parse_examination({"dataset": data, "threat": {"norm": norm, "eps": eps}, "evaluate": judged, "seed": seed})
-    test = spec.dataset.load(Path(root)).test.to(device)
-    admitted = opened(network, spec, test, model)
+    splits = spec.dataset.load(Path(root)).to(device)
+    admitted = opened(network, spec, splits.test, model)
     if admitted.black_box and attacks is None:
         spec = without_gradients(spec)
     events = []
-    for event in examine(spec, admitted, test):
-        if told:
-            told(event)
-        events.append(event)
+    with TemporaryDirectory() as passing:
+        for event in examine(spec, admitted, splits, Path(keep or passing)):
+            events.append(event)
+            if told:
+                told(event)
     return Report.of(spec, admitted, events)
 
 

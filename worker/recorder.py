@@ -25,6 +25,7 @@ from core.events import (
     Progress,
     Scored,
     Selected,
+    Witnessed,
 )
 from store import artifacts, feed, jobs, records
 from store.database import patiently
@@ -57,7 +58,7 @@ class Recorder:
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""
         saved = event.checkpoint if isinstance(event, EpochEnded | Scored) else event
-        if isinstance(saved, CheckpointSaved | Dissected | Exported):
+        if isinstance(saved, CheckpointSaved | Dissected | Exported | Witnessed):
             owner = self.job_id if isinstance(saved, CheckpointSaved) else None
             artifacts.put(Path(saved.path), saved.sha256, owner)
 
@@ -95,6 +96,9 @@ class Recorder:
                         "weight_sparsity": event.weight_sparsity,
                     },
                 )
+            case Witnessed():
+                about = {"kind": "witness", **event.model_dump(include={"network", "label"})}
+                records.artifact(session, self.job_id, Path(event.path).name, event.sha256, event.bytes, about)
             case Scored():
                 saved = body.pop("checkpoint")
                 records.result(session, self.job_id, body)

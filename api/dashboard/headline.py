@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.dashboard import titles
-from core.accuracy import wilson
+from core.intervals import wilson
 
 ITERATED = ("ifgsm", "pgd")
 """The attacks whose accuracy stands for robustness, where a job has one of them."""

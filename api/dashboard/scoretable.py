@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.dashboard.figures import Scale
-from core.accuracy import wilson
+from core.intervals import wilson
 from core.presets import Column, Preset
 from core.scorecard import TOLERANCE, Cell
 

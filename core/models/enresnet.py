@@ -68,10 +68,6 @@ class FeynmanKacNoise(Stochastic):
 
         self.joint = over == "batch"
 
-    def context(self, x: Tensor) -> Tensor:
-        """The standard deviation of the batch, a scalar."""
-        return x.float().std()
-
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         if self.silent:

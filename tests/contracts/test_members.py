@@ -2,8 +2,11 @@
 
 import inspect
 import json
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -94,3 +97,61 @@ def test_a_new_file_is_a_new_member(tmp_path, monkeypatch) -> None:
     (package / "chess.py").write_text("from core.family import Plugin\nclass Chess(Plugin):\n    name: str = 'chess'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert list(members("games")) == ["chess"]
+
+
+INSTALLED = """
+from typing import Literal
+from core.attacks.base import Attack
+
+class Ours(Attack):
+    \"\"\"A team's own.\"\"\"
+    name: Literal["ours"] = "ours"
+    def steps_from(self, net, x, y, generator):
+        yield 1 - x
+    @property
+    def passes(self):
+        return 0.5
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path):
+    """Installs a distribution that names entry points, and runs code in a process that sees it."""
+
+    def run(entry: str, code: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "our_attacks.py").write_text(INSTALLED)
+        about = tmp_path / "ours-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[sparring.attacks]\n{entry}\n")
+        path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+        command = [sys.executable, "-c", code]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
+        )
+
+    return run
+
+
+def test_an_installed_attack_is_a_member_like_any_other(installed) -> None:
+    done = installed(
+        "ours = our_attacks:Ours",
+        "from core.spec import parse\n"
+        "job = {'dataset': 'mnist', 'model': 'lenet5', 'evaluate': {'paper': {'attacks': ['ours']}}}\n"
+        "(attack,) = parse(job).evaluate.paper.attacks\n"
+        "print(type(attack).__name__, attack.eps, attack.label)",
+    )
+    assert done.stdout.split() == ["Ours", "8/255", "ours"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("pgd = our_attacks:Ours", "is named 'pgd', as another member of core.attacks"),
+        ("theirs = our_attacks:Ours", "theirs = our_attacks:Ours is no plug-in named 'theirs'"),
+        ("ours = our_attacks:Literal", "ours = our_attacks:Literal is no plug-in named 'ours'"),
+    ],
+)
+def test_an_entry_point_that_is_no_new_member_says_so(installed, entry: str, message: str) -> None:
+    done = installed(entry, "from core.family import members; members('core.attacks')")
+    assert message in done.stderr

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.accuracy import Trial, wilson
+from core.accuracy import Trial
 from core.attacks.nattack import NAttack
 from core.attacks.pgd import Pgd
 from core.datasets.base import Split
+from core.intervals import wilson
 from core.noise import Stochastic
 from core.threat import Threat
 
@@ -57,12 +58,12 @@ def run(trial: Trial) -> Trial:
 )
 def test_the_judge_never_sees_noise_that_the_attack_saw(attack, split: Split) -> None:
     net, judged_from = Noisy(), []
-    trial = Trial(net, split, attack.within(Threat()), 4, ("test",), draws=3)
+    trial = Trial(net, split, attack.within(Threat()), 4, ("test",), draws=3, selecting=2)
     original = trial._judge
 
-    def judge(x: Tensor, y: Tensor, start: int) -> Tensor:
+    def judge(x: Tensor, y: Tensor, start: int, purpose: str, draws: int) -> Tensor:
         before = len(net.noise.drawn)
-        found = original(x, y, start)
+        found = original(x, y, start, purpose, draws)
         judged_from.extend(range(before, len(net.noise.drawn)))
         return found
 
@@ -70,7 +71,7 @@ def test_the_judge_never_sees_noise_that_the_attack_saw(attack, split: Split) ->
     run(trial)
     drawn = [noise.numpy().tobytes() for noise in net.noise.drawn]
     assert len(set(drawn)) == len(drawn), "no draw is used twice, by attack or judge, in any batch"
-    assert len(judged_from) == 3 * len(split)
+    assert len(judged_from) == (3 + 2) * len(split)
 
 
 def test_trials_of_different_names_share_no_noise(split: Split) -> None:
@@ -86,6 +87,23 @@ def test_the_same_trial_gives_the_same_answer(split: Split) -> None:
     one, other = (run(Trial(Noisy(), split, Pgd(steps=3).within(Threat()), 4, ("x",), 2)).right for _ in range(2))
     assert torch.equal(one, other)
     assert one.shape == (2, 10)
+
+
+def test_a_trial_goes_on_behind_its_last_whole_batch(split: Split) -> None:
+    def trial(net: nn.Module) -> Trial:
+        return Trial(net, split, Pgd(steps=3).within(Threat()), 4, ("x",), draws=2, selecting=3, keep=7)
+
+    whole, left = run(trial(Noisy())), trial(Noisy())
+    for share in left:
+        if share > 0.5:  # inside the second batch
+            break
+    again = trial(net := Noisy())
+    again.go_on(left.state)
+    run(again)
+    assert left.judged == 4
+    assert all(torch.equal(value, whole.state[name]) for name, value in again.state.items())
+    assert whole.kept.shape == (7, 1, 8, 8)
+    assert len(net.noise.drawn) == 6 * (3 + 4 + 3 + 2), "the first batch is not attacked again"
 
 
 def test_accuracy_averages_over_draws(split: Split) -> None:

@@ -14,7 +14,9 @@ from core.errors import DatasetUnavailable, InvalidSpec, NoGradients
 from core.events import Progress
 from core.examine import WORDS, Report
 from core.foreign.blackbox import NO_BADGE
-from core.spec import JobSpec, parse, parse_examination
+from core.spec import parse, parse_examination
+from core.verify import verify
+from core.witness import Archive
 from foreign import Means
 from sparring.local import evaluate
 
@@ -33,12 +35,14 @@ def verdicts(report: Report) -> dict[str, str]:
 def test_a_plain_network_gets_its_accuracies_and_a_verdict() -> None:
     net, (x, y) = Means(), FashionMnistSample().load(Path()).test.batch(0, 64)
     report = judged(net)
-    assert list(report.scores) == ["clean", "fgsm", "ifgsm5"]
+    assert list(report.scores) == ["clean", "fgsm", "ifgsm5", "worst_case"]
+    right = net(x).argmax(1) == y
     assert report.clean == float((net(x).argmax(1) == y).float().mean())
     assert report.scores["fgsm"].accuracy < report.clean
     slope = torch.autograd.functional.jacobian(lambda z: nn.functional.cross_entropy(net(z), y, reduction="sum"), x)
     fgsm = (x + 0.05 * slope.sign()).clamp(0, 1)
-    assert report.scores["fgsm"].correct == int((net(fgsm).argmax(1) == y).sum())
+    assert report.scores["fgsm"].correct == int((right & (net(fgsm).argmax(1) == y)).sum())
+    assert report.robust == report.scores["ifgsm5"].accuracy, "of a linear network no step behind the first finds more"
     assert report.verdict == max(verdicts(report).values(), key=["passed", "warnings", "failed"].index)
     assert (report.network, report.dataset, report.eps, report.norm) == ("Means", "fashion_mnist_sample", 0.05, "linf")
     assert report.words == WORDS[report.verdict]
@@ -128,7 +132,7 @@ def test_a_black_box_is_attacked_without_gradients_and_gets_no_badge(black_box: 
     assert report.verdict == NO_BADGE == "black-box only, no badge"
     assert not report.badge
     assert report.black_box == "the operator Asinh cannot be rebuilt in torch"
-    assert list(report.scores) == ["clean", "square"], "of the usual attacks those that need no gradient"
+    assert list(report.scores) == ["clean", "square", "worst_case"], "of the usual attacks those that need no gradient"
     assert report.scores["clean"].survived == judged(Means(), audit="off").scores["clean"].survived
     assert report.scores["square"].accuracy < report.clean
     assert not {"eps_0", "zero_gradients"} & verdicts(report).keys()
@@ -150,9 +154,9 @@ def test_a_gradient_attack_on_a_black_box_is_refused(black_box: Path) -> None:
         ({"norm": "l7"}, "/threat/norm: is not a known value"),
         ({"data": "imagenet"}, "/dataset: is not a known value"),
         ({"images": 1001}, "/evaluate/images: is more than the test set has"),
-        ({"attacks": ["cw"]}, "/evaluate/paper/attacks/0: is not a known value"),
-        ({"attacks": ["fgsm", "fgsm"]}, "/evaluate/paper/attacks/1/label: is taken"),
-        ({"attacks": ["cw_linf"], "norm": "l2"}, "/evaluate/paper/attacks/0/norm: cw_linf does not search there"),
+        ({"attacks": ["cw"]}, "/evaluate/strict/attacks/0: is not a known value"),
+        ({"attacks": ["fgsm", "fgsm"]}, "/evaluate/strict/attacks/1/label: is taken"),
+        ({"attacks": ["cw_linf"], "norm": "l2"}, "/evaluate/strict/attacks/0/norm: cw_linf does not search there"),
         ({"audit": "deep"}, "/evaluate/audit: is not a known value"),
     ],
 )
@@ -175,14 +179,53 @@ def test_events_are_told_as_they_come() -> None:
 
 def test_the_usual_attacks_fit_both_norms() -> None:
     linf, l2 = (judged(Means(), images=16, audit="off", attacks=None, norm=norm, eps=1) for norm in ("linf", "l2"))
-    assert list(linf.scores) == list(l2.scores) == ["clean", "fgsm", "ifgsm20", "margin50", "square"]
+    assert list(linf.scores) == list(l2.scores) == ["clean", "pgd50", "pgd50_margin", "square", "worst_case"]
     assert max(score.accuracy for label, score in linf.scores.items() if label != "clean") == 0
-    assert {score.attack["norm"] for label, score in l2.scores.items() if label != "clean"} == {"l2"}
+    assert {score.attack["norm"] for score in l2.scores.values() if score.attack} == {"l2"}
+
+
+def test_the_adversarial_images_are_kept_where_asked_and_give_the_number_again(tmp_path: Path) -> None:
+    net = Means().eval()
+    report = judged(net, audit="off", keep=tmp_path)
+    archive = Archive(tmp_path / "witnesses" / "trained-worst_case.npz")
+    found = verify(archive, net)
+    assert (found.problems, found.found) == ((), report.robust)
+
+
+def test_the_gradients_of_a_random_network_are_averages_and_its_judges_many() -> None:
+    net = Means()
+
+    def noisy(x: Tensor) -> Tensor:
+        return net(x + 0.1 * torch.randn_like(x))
+
+    report = judged(noisy, images=16, attacks=[{"name": "pgd", "steps": 2}])
+    score = report.scores["worst_case"]
+    assert report.random
+    assert score.draws == 64
+    assert score.selection_draws == 32
+    assert report.robust < report.clean
+    assert "noise_free_twin" in verdicts(report), "the audit knows it as random"
+
+
+def test_a_random_black_box_is_judged_too() -> None:
+    net = Means()
+
+    @torch.no_grad()
+    def noisy(x: Tensor) -> Tensor:
+        return net(x + 0.1 * torch.randn_like(x))
+
+    report = judged(noisy, images=8, attacks=[{"name": "nattack", "population": 8, "iterations": 2, "checks": 1}])
+    assert (report.random, report.verdict) == (True, NO_BADGE)
+
+
+def test_the_audit_looks_at_the_attacks_of_the_examination() -> None:
+    """Square beside a gradient attack is what its check of black boxes compares."""
+    square = {"name": "torchattacks", "attack": "Square", "label": "square", "settings": {"n_queries": 20}}
+    report = judged(Means(), images=16, attacks=["fgsm", square])
+    assert "black_box_only" in verdicts(report)
 
 
 def test_an_examination_and_a_job_fill_in_the_same() -> None:
-    judged_by = {"images": 64, "paper": {"attacks": ATTACKS}}
+    judged_by = {"images": 64, "paper": {"attacks": ATTACKS}, "strict": {"attacks": ATTACKS}}
     asked = {"dataset": "fashion_mnist_sample", "threat": {"eps": 0.05}, "evaluate": judged_by}
-    job, examination = parse(asked | {"model": "lenet5"}), parse_examination(asked)
-    assert isinstance(job, JobSpec)
-    assert job.evaluate == examination.evaluate
+    assert parse(asked | {"model": "lenet5"}).evaluate == parse_examination(asked).evaluate

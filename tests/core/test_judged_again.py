@@ -90,11 +90,14 @@ def test_every_lossy_file_is_scored_under_every_attack_and_only_after_it_is_writ
 def test_what_is_judged_is_the_network_in_the_file(whole: list[Event], monkeypatch, tmp_path: Path) -> None:
     judged: dict[str, nn.Module] = {}
 
-    def noting(_spec: object, net: nn.Module, _test: object, _done: object, network: str = TRAINED) -> Iterator[Event]:
-        judged[network] = net
-        yield from ()
+    class Noting:
+        def __init__(self, _spec, net: nn.Module, _splits, _work, _done, network: str, _saved) -> None:
+            judged[network], self.state = net, None
 
-    monkeypatch.setattr(run_module, "evaluate", noting)
+        def run(self) -> Iterator[Event]:
+            yield from ()
+
+    monkeypatch.setattr(run_module, "Evaluation", Noting)
     for exported in of(list(resumed(whole, "evaluate", Place(tmp_path, tmp_path))), Exported)[1:]:
         path, trained = Path(exported.path), judged[TRAINED].state_dict()
         written, found = Int8().read(path).state_dict(), judged[path.name].state_dict()

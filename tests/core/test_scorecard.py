@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.accuracy import wilson
+from core.intervals import wilson
 from core.presets import Preset
 from core.scorecard import Cell, Outcome, Verdict, outcome, scorecard, summary
 

@@ -54,7 +54,7 @@ def test_a_python_file_is_judged_by_a_process_of_its_own(file: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "sparring.cli", *asked], capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
-    assert list(report["scores"]) == ["clean", "fgsm", "ifgsm20", "margin50", "square"]
+    assert list(report["scores"]) == ["clean", "pgd50", "pgd50_margin", "square", "worst_case"]
     assert report["verdict"] in ("passed", "warnings")
 
 
@@ -62,7 +62,7 @@ def test_a_report_is_told_in_words_or_as_json(file: Path) -> None:
     out, _ = audit(f"{file}:net", *ATTACKS)
     assert out.splitlines()[0] == "note: it was in training mode; it is judged in evaluation mode"
     report = json.loads(audit(f"{file}:net", *ATTACKS, "--json")[0])
-    assert list(report["scores"]) == ["clean", "fgsm", "ifgsm5"]
+    assert list(report["scores"]) == ["clean", "fgsm", "ifgsm5", "worst_case"]
     assert report["verdict"] in ("passed", "warnings")
     assert out.splitlines()[-1] == f"verdict: {report['verdict']}. {report['words']}"
     for label, score in report["scores"].items():

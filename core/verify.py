@@ -1,0 +1,102 @@
+"""Scoring an archive of adversarial images again, by forward passes alone: no attack of ours is imported, or needed.
+
+Checked are the ball, the box, and the printed accuracy. A network without noise must give it exactly, but for images whose
+logits tie within rounding on another machine. A random network is judged by draws of its own, which must agree with the
+printed number within four standard errors of both sets of draws.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from core.device import numerics
+from core.errors import Mismatch
+from core.modes import evaluating
+from core.noise import joint_layers, reseed, stochastic_layers
+from core.witness import Archive
+
+SIZE = 128
+ROUNDING = 1e-5
+"""How far, relative to the radius, an image may lie outside its ball by rounding."""
+ERRORS = 4.0
+
+
+class Verified(NamedTuple):
+    """What was found, beside what the archive states; `problems` is empty if they agree."""
+
+    images: int
+    moved: int
+    farthest: float
+    stated: float
+    found: float
+    allowed: float
+    problems: tuple[str, ...]
+
+
+def verify(archive: Archive, net: nn.Module, draws: int | None = None) -> Verified:
+    """Judge the archive's images with `net`: by one forward pass, or on a random network by `draws` (the archive's number)."""
+    about = archive.about
+    net = _with_constants(net, about.frozen)
+    random = bool(stochastic_layers(net))
+    many = (draws or about.draws) if random else 1
+    with evaluating(net), numerics(deterministic=False), torch.no_grad():
+        right = torch.cat(list(_judged(archive, net, many)), 1).double().mean(0)
+    clean = archive.x.float() / 255
+    farthest = float(about.threat.distance(archive.adversarial, clean).max())
+    found = float(right.mean())
+    allowed = _allowed(right, archive.right.double(), many, about.draws) if random else 0.0
+    return Verified(
+        images=len(archive.y),
+        moved=int((archive.adversarial != clean).flatten(1).any(1).sum()),
+        farthest=farthest,
+        stated=about.accuracy,
+        found=found,
+        allowed=allowed,
+        problems=tuple(_problems(archive, farthest, found, allowed)),
+    )
+
+
+def _judged(archive: Archive, net: nn.Module, draws: int) -> Iterator[Tensor]:
+    """Batch by batch, in which draws each image is right: (draws, B)."""
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    for start in range(0, len(archive.y), SIZE):
+        x, y = archive.adversarial[start : start + SIZE].to(device), archive.y[start : start + SIZE].to(device)
+        judged = torch.zeros(draws, len(y), dtype=torch.bool)
+        for draw in range(draws):
+            reseed(net, "verify", start, draw)
+            judged[draw] = (net(x).argmax(1) == y).cpu()
+        yield judged
+
+
+def _with_constants(net: nn.Module, constants: tuple[float, ...]) -> nn.Module:
+    """A copy whose layers with noise over the batch go by the constants of the archive."""
+    net = copy.deepcopy(net)
+    layers = joint_layers(net)
+    if len(layers) != len(constants):
+        raise Mismatch(f"{len(layers)} layers with noise over the batch", f"constants for {len(constants)}")
+    for layer, constant in zip(layers, constants, strict=True):
+        layer.frozen = torch.tensor(constant)
+    return net
+
+
+def _allowed(right: Tensor, stated: Tensor, draws: int, stated_draws: int) -> float:
+    """Four standard errors of the difference of two means over images, each a frequency over its draws."""
+    variances = (right * (1 - right)).sum() / draws + (stated * (1 - stated)).sum() / stated_draws
+    return max(ERRORS * math.sqrt(float(variances)), 0.5) / len(right)
+
+
+def _problems(archive: Archive, farthest: float, found: float, allowed: float) -> Iterator[str]:
+    about = archive.about
+    eps = float(about.threat.eps)
+    if farthest > eps * (1 + ROUNDING) + 1e-7:
+        yield f"an image lies {farthest:.6g} from its original, outside the {about.threat.norm} ball of {eps:.6g}"
+    if archive.adversarial.min() < 0 or archive.adversarial.max() > 1:
+        yield "a pixel lies outside [0, 1]"
+    if abs(float(archive.right.double().mean()) - about.accuracy) > 1e-6:
+        yield "the stated accuracy is not the mean of the images' own figures"
+    if abs(found - about.accuracy) > allowed + 1e-9:
+        yield f"the network gets {100 * found:.2f} % right, the archive states {100 * about.accuracy:.2f} %"

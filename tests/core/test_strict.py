@@ -1,0 +1,340 @@
+"""The strict protocol: what it prints, what its numbers rest on, and that it goes on where it was left."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.candidates import Candidates
+from core.datasets.base import Split
+from core.eot import MOST, STABLE, agreement, draws_needed
+from core.errors import InvalidSpec, Mismatch, UnreadableArchive
+from core.events import CheckpointSaved, Event, Progress, Scored, Witnessed
+from core.exporters.safetensors import Safetensors
+from core.models.enresnet import EnResNet, FeynmanKacNoise
+from core.noise import Expectation, frozen, joint_layers, reseed
+from core.plan import passes
+from core.run import Place, Resume, run
+from core.spec import parse
+from core.threat import Threat
+from core.verify import verify
+from core.witness import About, Archive, write
+
+JOB: dict[str, Any] = {
+    "dataset": {"name": "fashion_mnist_sample", "images": 1920, "validation": 100},
+    "model": "lenet5",
+    "threat": {"eps": 0.05},
+    "train": {"epochs": 3, "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "select": None},
+    "evaluate": {
+        "images": 96,
+        "batch_size": 32,
+        "audit": "off",
+        "paper": {"attacks": ["fgsm", {"name": "ifgsm", "steps": 5}, {"name": "ifgsm", "eps": 0.3, "label": "far"}]},
+        "strict": {"images": 64, "attacks": [{"name": "pgd", "steps": 5}, {"name": "cw_linf", "steps": 5}]},
+    },
+}
+RANDOM: dict[str, Any] = {
+    **JOB,
+    "model": {"name": "enresnet", "depth": 8, "members": 1},
+    "train": {**JOB["train"], "epochs": 1},
+    "evaluate": {
+        **JOB["evaluate"],
+        "strict": {**JOB["evaluate"]["strict"], "images": 48, "selection_draws": 6, "judging_draws": 10},
+    },
+}
+
+
+def of(events: list[Event], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def scores(events: list[Event]) -> dict[tuple[str, str], Scored]:
+    return {(one.protocol, one.label): one for one in of(events, Scored)}
+
+
+def archives(events: list[Event]) -> dict[str, Archive]:
+    return {one.label: Archive(Path(one.path)) for one in of(events, Witnessed)}
+
+
+def network(folder: Path) -> nn.Module:
+    return Safetensors().read(folder / "exports" / "0-safetensors.safetensors")
+
+
+@pytest.fixture(scope="module")
+def certain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    folder = tmp_path_factory.mktemp("certain")
+    return folder, list(run(parse(JOB), Place(folder, folder)))
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    folder = tmp_path_factory.mktemp("noisy")
+    return folder, list(run(parse(RANDOM), Place(folder, folder)))
+
+
+def test_on_a_network_without_noise_strict_is_never_above_paper_image_by_image(certain) -> None:
+    found = scores(certain[1])
+    worst = found["strict", "worst_case"].survived
+    inside = [one for one in found.values() if one.label not in ("worst_case", "far")]
+    assert [one.images for one in inside if one.protocol == "strict"] == [64, 64, 64]
+    expected = ["1" if all(one.survived[i] == "1" for one in inside) else "0" for i in range(64)]
+    assert worst == "".join(expected), "right clean, and under every attack of both protocols that keeps to the ball"
+    assert found["paper", "far"].survived[:64].count("1") < worst.count("1")
+    for label in ("pgd5", "cw_linf5"):
+        one = found["strict", label]
+        clean = found["strict", "clean"].survived
+        assert all(c == "1" for c, a in zip(clean, one.survived, strict=True) if a == "1")
+
+
+def test_every_strict_number_has_an_archive_that_gives_it_again(certain) -> None:
+    folder, events = certain
+    found, net = scores(events), network(folder)
+    assert list(archives(events)) == ["pgd5", "cw_linf5", "worst_case"]
+    for label, archive in archives(events).items():
+        again = verify(archive, net)
+        assert again.problems == ()
+        assert again.found == found["strict", label].accuracy == archive.about.accuracy
+        assert again.farthest == pytest.approx(0.05, abs=1e-6)
+    worst = archives(events)["worst_case"]
+    assert worst.about.attacks[1:4] == ("paper/fgsm", "paper/ifgsm5", "paper/far")
+    assert set(worst.by.tolist()) <= {0, 1, 2, 5, 6}, "never by the attack outside the ball"
+    assert (worst.by > 0).sum() == again.moved > 0
+
+
+def test_a_random_network_is_judged_by_other_draws_than_those_that_choose(noisy) -> None:
+    found = scores(noisy[1])
+    clean, worst = found["strict", "clean"], found["strict", "worst_case"]
+    for one in (clean, found["strict", "pgd5"], worst):
+        assert (one.selection_draws, one.draws) == (6, 10)
+        assert one.always is not None
+        assert one.always <= one.accuracy
+        assert round(one.correct * 10) == pytest.approx(one.correct * 10), "a sum of shares of ten draws"
+    assert 1 <= worst.eot <= MOST
+    assert found["paper", "clean"].draws == 1
+    assert worst.accuracy < clean.accuracy
+
+
+def test_an_archive_of_a_random_network_holds_its_constants_and_agrees_within_its_draws(noisy) -> None:
+    folder, events = noisy
+    net = network(folder)
+    archive = archives(events)["worst_case"]
+    assert len(archive.about.frozen) == len(joint_layers(net)) == 3
+    again = verify(archive, net, draws=40)
+    assert again.problems == ()
+    assert abs(again.found - again.stated) <= again.allowed < 0.1
+    assert len(joint_layers(net)) == 3, "the network is left as it was"
+
+
+def test_archives_are_verified_without_any_attack_of_ours(certain) -> None:
+    folder, events = certain
+    path = next(one.path for one in of(events, Witnessed) if one.label == "worst_case")
+    code = (
+        "import sys; from pathlib import Path; from core.exporters.safetensors import Safetensors;"
+        "from core.verify import verify; from core.witness import Archive;"
+        "found = verify(Archive(Path(sys.argv[1])), Safetensors().read(Path(sys.argv[2])));"
+        "assert not found.problems; print([m for m in sys.modules if 'attack' in m])"
+    )
+    command = [sys.executable, "-c", code, path, str(folder / "exports" / "0-safetensors.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_an_archive_states_wrongly_is_found(certain, tmp_path: Path) -> None:
+    folder, events = certain
+    honest, net = archives(events)["worst_case"], network(folder)
+    images = Split(honest.x, honest.y)
+
+    def rewritten(about: dict[str, Any] | None = None, **arrays: Tensor) -> Archive:
+        names = {"images": honest.adversarial, "right": honest.right, "by": honest.by} | arrays
+        nothing = torch.zeros(len(honest.y))
+        made = Candidates(names["images"], nothing, names["right"], nothing, names["by"])
+        write(tmp_path / "archive.npz", honest.about.model_copy(update=about or {}), images, made)
+        return Archive(tmp_path / "archive.npz")
+
+    assert verify(rewritten(), net).problems == ()
+    (far,) = verify(rewritten({"threat": Threat(eps=0.01)}), net).problems
+    assert "outside the linf ball of 0.01" in far
+    (out,) = verify(rewritten(images=honest.adversarial - 1e-8), net).problems[:1]
+    assert "outside [0, 1]" in out
+    stated = verify(rewritten({"accuracy": 0.9}), net).problems
+    assert len(stated) == 2
+    assert "the archive states 90.00 %" in stated[1]
+    torch.manual_seed(0)
+    (other,) = verify(honest, nn.Sequential(nn.Flatten(), nn.Linear(784, 10))).problems
+    assert "the network gets" in other
+    with pytest.raises(Mismatch, match=r"has 3 layers with noise over the batch, the archive constants for 0"):
+        verify(honest, EnResNet(depth=8, members=1).create(10, 1, 0))
+    (tmp_path / "no.npz").write_bytes(b"PK not really")
+    with pytest.raises(UnreadableArchive, match="no archive of adversarial images"):
+        Archive(tmp_path / "no.npz")
+
+
+@pytest.mark.parametrize("job", [JOB, RANDOM], ids=["certain", "random"])
+def test_an_evaluation_stopped_inside_an_attack_gives_the_same_numbers(job, certain, noisy, tmp_path: Path) -> None:
+    whole = scores((certain if job is JOB else noisy)[1])
+    first: list[Event] = []
+
+    def stop() -> str | None:
+        inside = [one for one in of(first, Progress) if one.text == "strict: cw_linf5" and one.values]
+        return "save" if inside else None
+
+    for event in run(parse(job), Place(tmp_path / "a", tmp_path), stop=stop):
+        first.append(event)
+    saved = of(first, CheckpointSaved)[-1]
+    resume = Resume(Path(saved.path), saved.sha256)
+    second = list(run(parse(job), Place(tmp_path / "b", tmp_path), resume))
+    assert [one.label for one in of(second, Scored)] == ["cw_linf5", "worst_case"]
+    found = {**scores(first), **scores(second)}
+    for key, one in whole.items():
+        assert found[key].survived == one.survived
+        assert found[key].accuracy == one.accuracy
+    begun = next(one for one in of(second, Progress) if one.text == "strict: cw_linf5")
+    assert begun.done - 6 > 0.45, "the first batch is not attacked again"
+
+
+def test_choosing_and_judging_by_the_same_draws_would_let_the_noise_break_images() -> None:
+    torch.manual_seed(0)
+    right, selected = (torch.rand(10, 64, 2000) < 0.9 for _ in range(2))
+
+    def accuracy(selection: Tensor) -> float:
+        every = [Candidates.judged(torch.zeros(2000, 1), selection[i], right[i], i) for i in range(10)]
+        worst = every[0]
+        for one in every[1:]:
+            worst = worst.or_worse(one)
+        return float(worst.right.mean())
+
+    assert accuracy(selected) == pytest.approx(0.9, abs=4 * (0.09 / 64 / 2000) ** 0.5)
+    assert accuracy(right) < 0.87
+
+
+def test_of_fewer_candidates_the_others_stay() -> None:
+    clean = Candidates(*(torch.zeros(4) for _ in range(5)))
+    others = Candidates(*(torch.ones(2) for _ in range(5)))
+    assert clean.or_worse(others).by.tolist() == [1, 1, 0, 0]
+    assert others.or_worse(clean.first(2)).by.tolist() == [1, 1]
+
+
+def test_frozen_noise_makes_each_image_its_own_problem() -> None:
+    net = EnResNet(depth=8, members=1).create(10, 1, 0).eval()
+    x = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    reseed(net, "context")
+    alone = frozen(net, [x[:3], x[3:]])
+    assert joint_layers(alone) == []
+    assert len(joint_layers(net)) == 3, "the network itself keeps its noise"
+
+    def logits(which: nn.Module, others: float) -> Tensor:
+        batch = torch.cat([x[:1], x[1:] * others])
+        reseed(which, "x")
+        return which(batch)[0]
+
+    assert torch.allclose(logits(alone, 1.0), logits(alone, 0.2), atol=1e-5)
+    assert not torch.allclose(logits(net, 1.0), logits(net, 0.2), atol=1e-3)
+
+
+def test_frozen_noise_goes_by_the_mean_scale_of_its_batches() -> None:
+    net = nn.Sequential(FeynmanKacNoise(0.5, "batch"))
+    batches = [torch.rand(4, 1, 3, 3), 5 * torch.rand(4, 1, 3, 3)]
+    reseed(net, "x")
+    alone = frozen(net, batches)
+    assert float(alone[0].frozen) == pytest.approx(float(sum(x.std() for x in batches)) / 2)
+    reseed(alone, "y")
+    noise = alone(torch.zeros(500, 1, 3, 3))
+    assert float(noise.std()) == pytest.approx(0.5 * float(alone[0].frozen), rel=0.05)
+
+
+class Shaken(nn.Module):
+    """A linear network whose weights are drawn anew at each pass, around their means."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale, self.stream = scale, torch.Generator().manual_seed(0)
+        self.mean = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn(3, 16, generator=self.stream)
+        return x.flatten(1) @ (self.mean + self.scale * noise).T
+
+
+@pytest.fixture
+def points() -> tuple[Tensor, Tensor]:
+    return torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(2)), torch.arange(8) % 3
+
+
+def test_as_many_draws_are_taken_as_make_the_gradient_repeatable(points) -> None:
+    taken = [list(draws_needed(Shaken(scale), *points))[-1] for scale in (0.0, 1.0, 2.5, 100.0)]
+    assert taken[0][0] == 1
+    assert taken[0][1] == pytest.approx(1)
+    assert taken[0][0] < taken[1][0] < taken[2][0] < taken[3][0] == MOST
+    assert all(cosine >= STABLE for _, cosine in taken[:3])
+    assert taken[3][1] < STABLE
+
+
+def test_agreement_grows_with_the_draws(points) -> None:
+    growing = agreement(Shaken(2.0), *points)
+    found = [next(growing) for _ in range(40)]
+    assert found[0] < found[-1]
+    assert found[-1] > 0.8
+
+
+def test_an_expectation_gives_mean_logits(points) -> None:
+    net = Shaken(1.0)
+    found = Expectation(net, 500)(points[0])
+    torch.testing.assert_close(found, points[0].flatten(1) @ net.mean.T, rtol=0, atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("strict", "pointer", "message"),
+    [
+        ({"images": 97}, "/evaluate/strict/images", "is more than are evaluated"),
+        ({"attacks": []}, "/evaluate/strict/attacks", "at least 1"),
+        ({"attacks": ["fgsm", "fgsm"]}, "/evaluate/strict/attacks/1/label", "is taken"),
+        ({"attacks": [{"name": "fgsm", "label": "worst_case"}]}, "/evaluate/strict/attacks/0/label", "is taken"),
+        ({"attacks": [{"name": "cw_linf", "norm": "l2"}]}, "/evaluate/strict/attacks/0/norm", "does not search there"),
+        ({"attacks": [{"name": "pgd", "eps": 1.5}]}, "/evaluate/strict/attacks/0/eps", "more than the whole box"),
+        ({"eot": 0}, "/evaluate/strict/eot", "greater than or equal to 1"),
+        ({"precision": "bf16"}, "/evaluate/strict/precision", "is not a known value"),
+    ],
+)
+def test_what_is_wrong_with_a_strict_protocol_is_named(strict, pointer: str, message: str) -> None:
+    with pytest.raises(InvalidSpec, match=message) as caught:
+        parse({**JOB, "evaluate": {**JOB["evaluate"], "strict": strict}})
+    assert pointer in [problem.pointer for problem in caught.value.problems]
+
+
+def test_the_resolved_job_names_its_strict_attacks_and_images() -> None:
+    spec = parse({**JOB, "evaluate": {"strict": {}}})
+    strict = spec.evaluate.strict
+    assert strict is not None
+    assert strict.images == 1000
+    assert strict.attacks
+    assert all(attack.eps == spec.threat.eps and attack.label for attack in strict.attacks)
+    assert parse(spec.json_dict()) == spec
+
+
+def test_the_plan_counts_the_strict_protocol() -> None:
+    plain = parse({**JOB, "evaluate": {**JOB["evaluate"], "strict": None}})
+    extra = passes(parse(JOB))["evaluate"] - passes(plain)["evaluate"]
+    assert extra == 64 * sum(attack.passes + 1 for attack in parse(JOB).evaluate.strict.attacks)
+    of_random = (
+        passes(parse(RANDOM))["evaluate"]
+        - passes(parse({**RANDOM, "evaluate": plain.json_dict()["evaluate"]}))["evaluate"]
+    )
+    assert of_random == 48 * sum(8 * attack.passes + 16 for attack in parse(RANDOM).evaluate.strict.attacks)
+
+
+def test_about_survives_json() -> None:
+    about = About(
+        label="a",
+        network="n",
+        dataset="d",
+        threat=Threat(norm="l2", eps=0.5),
+        attacks=("clean",),
+        accuracy=0.5,
+        draws=1,
+        frozen=(),
+    )
+    assert About.model_validate_json(about.model_dump_json()) == about
