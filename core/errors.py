@@ -152,6 +152,35 @@ class ExportChanged(SparringError):
 
 
 @dataclass(eq=False)
+class NetworkMissing(SparringError):
+    """There is no network {network}: {problem}."""
+
+    network: str
+    problem: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
+class NetworkUnfit(SparringError):
+    """The network {network} cannot be judged: {problem}. {remedy}"""
+
+    network: str
+    problem: str
+    remedy: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
+class NoGradients(SparringError):
+    """The network {network} is known by its logits alone ({why}), so {attack} cannot search: it needs gradients."""
+
+    network: str
+    why: str
+    attack: str
+    reason: ClassVar[Reason] = Reason.USER
+
+
+@dataclass(eq=False)
 class Cancelled(SparringError):
     """The run was cancelled."""
 

@@ -90,6 +90,12 @@ class Strict(Settings):
     attacks: Annotated[tuple[AnyAttack, ...], Field(min_length=1, max_length=50)] | None = None
     """The attacks; if left out, those of `core.spec.strict_attacks`."""
 
+    def within(self, threat: Threat, images: int) -> Self:
+        """These settings with what they leave open filled in."""
+        attacks = strict_attacks() if self.attacks is None else self.attacks
+        filled = tuple(attack.within(threat) for attack in attacks)
+        return self.model_copy(update={"images": self.images or min(1000, images), "attacks": filled})
+
 
 class Evaluate(Settings):
     """How the network is judged, on the test set."""
@@ -104,6 +110,13 @@ class Evaluate(Settings):
     """The strict protocol; not run if null."""
     audit: Literal["off", "quick"] = "quick"
     """Whether the evaluation itself is checked for masked gradients."""
+
+    def within(self, threat: Threat, test_size: int) -> Self:
+        """These settings with what they leave open filled in."""
+        images = self.images or test_size
+        paper = Paper(attacks=tuple(attack.within(threat, "last") for attack in self.paper.attacks))
+        strict = self.strict.within(threat, images) if self.strict else None
+        return self.model_copy(update={"images": images, "paper": paper, "strict": strict})
 
 
 class Spec(Settings):
@@ -130,18 +143,7 @@ class Spec(Settings):
 
     def resolved(self) -> Self:
         """The same job with everything inherited written out."""
-        paper = Paper(attacks=tuple(attack.within(self.threat, "last") for attack in self.evaluate.paper.attacks))
-        images = self.evaluate.images or self.dataset.test_size
-        evaluate = self.evaluate.model_copy(update={"paper": paper, "images": images, "strict": self._strict(images)})
-        return self.model_copy(update={"evaluate": evaluate})
-
-    def _strict(self, images: int) -> Strict | None:
-        strict = self.evaluate.strict
-        if not strict:
-            return None
-        attacks = strict_attacks() if strict.attacks is None else strict.attacks
-        within = tuple(attack.within(self.threat) for attack in attacks)
-        return strict.model_copy(update={"images": strict.images or min(1000, images), "attacks": within})
+        return self.model_copy(update={"evaluate": self.evaluate.within(self.threat, self.dataset.test_size)})
 
     def seeds(self) -> Iterator[Self]:
         """One job for each seed."""
@@ -214,11 +216,16 @@ class Network(Settings):
         return self
 
 
-class EvaluateSpec(Spec):
-    """A job: judge a network that another job has left; nothing is trained."""
+class Examination(Spec):
+    """How a network that is already there is judged; nothing is trained."""
 
     kind: Literal["evaluate"] = "evaluate"
     """What is done."""
+
+
+class EvaluateSpec(Examination):
+    """A job: judge a network that another job has left; nothing is trained."""
+
     network: Network
     """The network."""
 
@@ -235,6 +242,14 @@ def strict_attacks() -> tuple[Attack, ...]:
 def parse(document: Any, prefix: str = "") -> AnySpec:
     """The resolved job of a document of JSON values; `InvalidSpec` lists every problem, with pointers below `prefix`."""
     spec = _validated(_kind(document), document, prefix)
+    if found := tuple(_contradictions(spec, prefix)):
+        raise InvalidSpec(found)
+    return spec.resolved()
+
+
+def parse_examination(document: Any, prefix: str = "") -> Examination:
+    """The resolved examination of a document of JSON values; raises as `parse` does."""
+    spec = _validated(Examination, document, prefix)
     if found := tuple(_contradictions(spec, prefix)):
         raise InvalidSpec(found)
     return spec.resolved()

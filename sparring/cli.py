@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from sparring import presets, show
+from sparring.audit import audit
 from sparring.client import Client, Group, Job
 from sparring.documents import read_yaml
 from sparring.exits import FAILED, SERVER, AsJson, exit_codes, out
+from sparring.local import DATA
 from sparring.members import members
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train networks that are robust and sparse.")
@@ -22,9 +24,8 @@ data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data, name="data")
 app.add_typer(presets.app, name="presets")
 app.command()(members)
+app.command()(audit)
 
-DATA = Path(".sparring") / "data"
-"""Where `sparring up` looks for datasets."""
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]
 Name = Annotated[str, typer.Argument(help="A job's number or id.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: seed=1..5, train.epochs=3.")]

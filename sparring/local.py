@@ -3,15 +3,24 @@
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from sparring import show
 from sparring.documents import read_yaml
 
+if TYPE_CHECKING:
+    from core.events import Event
+    from core.examine import Report
+
 OK, FAILED, FORBIDDEN, INVALID = 0, 1, 3, 4
+DATA = Path(".sparring") / "data"
+"""Where `sparring up` looks for datasets."""
+Told = Callable[["Event"], None]
 
 
 def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as_json: bool) -> int:
@@ -27,9 +36,7 @@ def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as
             for event in run(seed, place):
                 _print(event.model_dump(mode="json"), as_json)
     except InvalidSpec as error:
-        for problem in error.problems:
-            print(f"{problem} (got {problem.got!r}; expected {problem.expected})", file=sys.stderr)
-        return INVALID
+        return _invalid(error)
     except SparringError as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -81,6 +88,12 @@ def _verified(about: Any, found: Any) -> None:
         print("agrees: ball, box and accuracy")
 
 
+def _invalid(error: Any) -> int:
+    for problem in error.problems:
+        print(f"{problem} (got {problem.got!r}; expected {problem.expected})", file=sys.stderr)
+    return INVALID
+
+
 def _print(event: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(event), flush=True)
@@ -91,6 +104,75 @@ def _print(event: dict[str, Any], as_json: bool) -> None:
         print(f"{show.sentence(event)}: {event['path']}")
     elif line := show.sentence(event):
         print(line, flush=True)
+
+
+def evaluate(
+    network: Any,
+    *,
+    data: str | dict[str, Any],
+    eps: Any = "8/255",
+    norm: str = "linf",
+    attacks: list[Any] | None = None,
+    images: int = 1000,
+    audit: str = "quick",
+    model: Any = None,
+    root: str | Path = DATA,
+    seed: int = 1,
+    batch_size: int = 128,
+    device: str = "cpu",
+    keep: str | Path | None = None,
+    told: "Told | None" = None,
+) -> "Report":
+    """Judge a network on the first `images` test images of a dataset, under the protocol `strict`.
+
+    `network`: an nn.Module; a function of pixels (B, C, H, W) in [0, 1] that returns logits (B, classes); a function without
+    arguments that returns either; or a name: "mymodel.py:net", "net.safetensors" (with `model` where the file does not say
+    what it holds), "net.onnx". `eps`: radius in pixels of [0, 1], such as "8/255". `attacks`: members of core.attacks, by
+    name or with settings. `audit`: "off", "quick" or "full". `root`: the data folder. `keep`: a folder for the adversarial
+    images, which `core.verify` scores again. `told` sees each event as it comes.
+
+    Returns a `core.examine.Report`: `clean`, `robust`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
+    `core.errors`: `NetworkMissing`, `NetworkUnfit`, `NoGradients`, `InvalidSpec`, `DatasetUnavailable`.
+    """
+    from core.examine import Report, examine, opened, usual_attacks, without_gradients
+    from core.spec import parse_examination
+
+    usual = usual_attacks("l2" if norm == "l2" else "linf")
+    strict = {"images": images, "attacks": usual if attacks is None else attacks}
+    judged = {"batch_size": batch_size, "images": images, "audit": audit, "strict": strict}
+    spec = parse_examination({"dataset": data, "threat": {"norm": norm, "eps": eps}, "evaluate": judged, "seed": seed})
+    splits = spec.dataset.load(Path(root)).to(device)
+    admitted = opened(network, spec, splits.test, model)
+    if admitted.black_box and attacks is None:
+        spec = without_gradients(spec)
+    events = []
+    with TemporaryDirectory() as passing:
+        for event in examine(spec, admitted, splits, Path(keep or passing)):
+            events.append(event)
+            if told:
+                told(event)
+    return Report.of(spec, admitted, events)
+
+
+def audit_here(network: str, as_json: bool, **asked: Any) -> int:
+    """`evaluate`, printed: line by line as it comes, or the whole report as JSON. Returns the exit code."""
+    from core.errors import DatasetUnavailable, InvalidSpec, NetworkMissing, SparringError
+
+    try:
+        report = evaluate(network, told=None if as_json else _tell, **asked)
+    except InvalidSpec as error:
+        return _invalid(error)
+    except SparringError as error:
+        print(error, file=sys.stderr)
+        return FORBIDDEN if isinstance(error, NetworkMissing | DatasetUnavailable) else INVALID
+    print(report.model_dump_json(indent=2) if as_json else f"verdict: {report.verdict}. {report.words}")
+    return OK if report.badge else FAILED
+
+
+def _tell(event: "Event") -> None:
+    """One line an event; progress only where a line can be written over."""
+    if event.kind != "progress" or sys.stdout.isatty():
+        _print(event.model_dump(mode="json"), as_json=False)
 
 
 def datasets() -> dict[str, str]:
