@@ -36,14 +36,12 @@ WORDS = {
 }
 
 
-def usual_attacks(norm: Norm) -> list[Any]:
-    """What a network is attacked with unless somebody says otherwise: two losses, and no gradient at all."""
-    square = {"n_queries": 500, "norm": {"linf": "Linf", "l2": "L2"}[norm]}
-    return [
-        {"name": "pgd", "steps": 50},
-        {"name": "pgd", "steps": 50, "loss": "margin", "label": "pgd50_margin"},
-        {"name": "torchattacks", "attack": "Square", "label": "square", "images": 100, "settings": square},
-    ]
+USUAL_ATTACKS: list[Any] = [
+    {"name": "apgd_ce", "steps": 50},
+    {"name": "apgd_t", "steps": 50, "targets": 3},
+    {"name": "square", "queries": 500},
+]
+"""What a network is attacked with unless somebody says otherwise: two losses, and no gradient at all."""
 
 
 def opened(target: Any, spec: Examination, test: Split, model: Any = None) -> Admitted:

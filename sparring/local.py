@@ -134,11 +134,10 @@ def evaluate(
     Returns a `core.examine.Report`: `clean`, `robust`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
     `core.errors`: `NetworkMissing`, `NetworkUnfit`, `NoGradients`, `InvalidSpec`, `DatasetUnavailable`.
     """
-    from core.examine import Report, examine, opened, usual_attacks, without_gradients
+    from core.examine import USUAL_ATTACKS, Report, examine, opened, without_gradients
     from core.spec import parse_examination
 
-    usual = usual_attacks("l2" if norm == "l2" else "linf")
-    strict = {"images": images, "attacks": usual if attacks is None else attacks}
+    strict = {"images": images, "attacks": USUAL_ATTACKS if attacks is None else attacks}
     judged = {"batch_size": batch_size, "images": images, "audit": audit, "strict": strict}
     spec = parse_examination({"dataset": data, "threat": {"norm": norm, "eps": eps}, "evaluate": judged, "seed": seed})
     splits = spec.dataset.load(Path(root)).to(device)

@@ -179,7 +179,7 @@ def test_events_are_told_as_they_come() -> None:
 
 def test_the_usual_attacks_fit_both_norms() -> None:
     linf, l2 = (judged(Means(), images=16, audit="off", attacks=None, norm=norm, eps=1) for norm in ("linf", "l2"))
-    assert list(linf.scores) == list(l2.scores) == ["clean", "pgd50", "pgd50_margin", "square", "worst_case"]
+    assert list(linf.scores) == list(l2.scores) == ["clean", "apgd_ce50", "apgd_t50", "square500", "worst_case"]
     assert max(score.accuracy for label, score in linf.scores.items() if label != "clean") == 0
     assert {score.attack["norm"] for score in l2.scores.values() if score.attack} == {"l2"}
 

@@ -167,7 +167,7 @@ def test_what_an_archive_states_wrongly_is_found(certain, tmp_path: Path) -> Non
     torch.manual_seed(0)
     (other,) = verify(honest, nn.Sequential(nn.Flatten(), nn.Linear(784, 10))).problems
     assert "the network gets" in other
-    with pytest.raises(Mismatch, match=r"has 3 layers with noise over the batch, the archive constants for 0"):
+    with pytest.raises(Mismatch, match=r"has 3 layers with noise over the batch, the images constants for 0"):
         verify(honest, EnResNet(depth=8, members=1).create(10, 1, 0))
     (tmp_path / "no.npz").write_bytes(b"PK not really")
     with pytest.raises(UnreadableArchive, match="no archive of adversarial images"):
