@@ -161,7 +161,10 @@ class Scored(Fact):
 
 
 class Checked(Fact):
-    """One check of the audit: what was measured, against what, and what it means. `unit` tells how to read `value`."""
+    """One check of the audit: what was measured, against what, and what it means. `unit` tells how to read `value`.
+
+    `advice` is what to do about it, empty where the check passed.
+    """
 
     kind: Literal["checked"] = "checked"
     check: str
@@ -172,6 +175,7 @@ class Checked(Fact):
     images: int
     verdict: Verdict
     words: str
+    advice: str = ""
 
 
 class Audited(Fact):

@@ -23,15 +23,13 @@ SECONDS_BETWEEN = 0.5
 
 def passes(spec: JobSpec) -> dict[Phase, float]:
     """Forward passes of each phase of a resolved job."""
-    images = spec.evaluate.images or spec.dataset.test_size
-    attacked = sum(min(images, a.images or images) * (a.passes + 1) for a in spec.evaluate.paper.attacks)
     judged_again = sum(exporter.lossy for exporter in spec.export)
     training = spec.train.epochs * spec.dataset.train_images * spec.objective.passes
     return {
         "train": training + _selection(spec),
-        "evaluate": images + attacked,
+        "evaluate": spec.evaluation_passes,
         "audit": audit.passes(spec),
-        "export": judged_again * (images + attacked),
+        "export": judged_again * spec.evaluation_passes,
     }
 
 

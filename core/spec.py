@@ -107,8 +107,8 @@ class Evaluate(Settings):
     """A fixed prefix of the test set; all of it if left out."""
     paper: Paper = Paper()
     """The papers' protocol."""
-    audit: Literal["off", "quick"] = "quick"
-    """Whether the evaluation itself is checked for masked gradients."""
+    audit: Literal["off", "quick", "full"] = "quick"
+    """Whether the evaluation itself is checked for masked gradients: some checks, for less than a tenth of its passes, or all."""
 
 
 class Resources(Settings):
@@ -174,6 +174,12 @@ class JobSpec(Settings):
         """One job for each replicate."""
         for seed in range(self.seed, self.seed + self.replicates):
             yield self.model_copy(update={"seed": seed, "replicates": 1})
+
+    @property
+    def evaluation_passes(self) -> float:
+        """Forward passes of judging a network once: on clean images, and under each attack."""
+        images = self.evaluate.images or self.dataset.test_size
+        return images + sum(min(images, a.images or images) * (a.passes + 1) for a in self.evaluate.paper.attacks)
 
     def json_dict(self) -> dict[str, Any]:
         """The specification as JSON values."""
