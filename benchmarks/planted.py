@@ -1,7 +1,7 @@
 """Networks whose evaluation goes wrong in a known way, and their honest twins: what an audit has to tell apart.
 
-Each flaw has been met in published defences or in our own mistakes. A flaw is planted in a small network of two convolutions
-(the noisy ones: ResNet8 with Feynman-Kac noise), which is then trained for real; the twin is the same network without it.
+Each flaw has been met in published defences or in our own mistakes. A flaw is planted in a small network of two convolutions,
+which is then trained for real; the twin is the same network without it.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.ascent import ascend, cross_entropy
 from core.datasets.base import Split
 from core.device import generator, kept_rng, seed_of
-from core.models.enresnet import EnResNet
+from core.models.enresnet import FeynmanKacNoise
 from core.modes import evaluating
 from core.noise import reseed
 from core.threat import Threat
@@ -26,20 +26,20 @@ BATCH = 64
 
 
 class Small(nn.Module):
-    """Two 5x5 convolutions of stride 2 and two linear layers, ReLU in between; the parts that flaws replace are modules."""
+    """Two 5x5 convolutions of stride 2 and two linear layers; after each convolution the same activation, ReLU or another."""
 
-    def __init__(self, channels: int = 1, squash: nn.Module | None = None, size: int = 28, classes: int = 10) -> None:
+    def __init__(self, channels: int = 1, active: nn.Module | None = None, size: int = 28, width: int = 16) -> None:
         super().__init__()
         side = ((size - 3) // 2 - 3) // 2
-        self.conv1, self.conv2 = nn.Conv2d(channels, 16, 5, 2), nn.Conv2d(16, 32, 5, 2)
+        self.conv1, self.conv2 = nn.Conv2d(channels, width, 5, 2), nn.Conv2d(width, 32, 5, 2)
         self.norm = nn.BatchNorm2d(32)
-        self.squash = squash or nn.ReLU()
-        self.head = nn.Sequential(nn.Linear(32 * side * side, 64), nn.ReLU(), nn.Linear(64, classes))
+        self.active = active or nn.ReLU()
+        self.head = nn.Sequential(nn.Linear(32 * side * side, 64), nn.ReLU(), nn.Linear(64, 10))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, size, size) to (B, classes)."""
-        x = self.squash(self.conv1(x))
-        x = F.relu(self.norm(self.conv2(x)))
+        """(B, channels, size, size) to (B, 10)."""
+        x = self.active(self.conv1(x))
+        x = self.active(self.norm(self.conv2(x)))
         head: Tensor = self.head(x.flatten(1))
         return head
 
@@ -112,21 +112,30 @@ class Detached(nn.Module):
 
 
 class Winners(nn.Module):
-    """k-winners-take-all (Xiao, Zhong, Zheng 2020, arXiv 1905.10510): all but the largest tenth of an image's values are zero."""
+    """k-winners-take-all (Xiao, Zhong, Zheng 2020, arXiv 1905.10510): all but the largest values of an image are zero."""
+
+    def __init__(self, one_in: int = 100) -> None:
+        super().__init__()
+        self.one_in = one_in
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         flat = x.flatten(1)
-        least = flat.topk(flat.shape[1] // 10, 1).values[:, -1:]
+        least = flat.topk(flat.shape[1] // self.one_in, 1).values[:, -1:]
         return (flat * (flat >= least)).view_as(x)
 
 
 class HalfPrecise(nn.Module):
-    """A steep squashing in bf16, whose eight binary digits round it to exactly 1 or 0, where it has no slope."""
+    """Pixels that pass a scale of 5e37 in bf16: a gradient below 2e-3 is then less than its smallest number, and zero."""
+
+    def __init__(self, kind: torch.dtype = torch.bfloat16) -> None:
+        super().__init__()
+        self.net, self.kind = Small(), kind
 
     def forward(self, x: Tensor) -> Tensor:
-        """Element by element."""
-        return torch.sigmoid((200 * (x - 0.3)).bfloat16()).float()
+        """(B, 1, 28, 28) to (B, 10)."""
+        logits: Tensor = self.net(((x.to(self.kind) * 5e37) * 2e-38).float())
+        return logits
 
 
 class Shifting(Small):
@@ -151,8 +160,8 @@ class Case:
 
 
 def noisy(coefficient: float) -> Build:
-    """A ResNet8 with Feynman-Kac noise."""
-    return lambda: EnResNet(depth=8, members=1, noise=coefficient).build(10, 1)
+    """Feynman-Kac noise behind both convolutions."""
+    return lambda: Small(active=nn.Sequential(nn.ReLU(), FeynmanKacNoise(coefficient, "batch")))
 
 
 CASES = (
@@ -160,17 +169,19 @@ CASES = (
     Case("logits_times_1e4", lambda: Behind(lambda z: 1e4 * z), Small),
     Case("quantised_input", Quantised, Small),
     Case("thermometer_input", Thermometer, Small),
-    Case("rounded_features", lambda: Small(squash=Rounded()), Small),
+    Case("rounded_features", lambda: Small(active=Rounded()), Small),
     Case("random_resizing", Resized, Small),
     Case("detached_branch", Detached, Small),
-    Case("winners_take_all", lambda: Small(squash=Winners()), Small),
+    Case("winners_take_all", lambda: Small(active=Winners(), width=32), lambda: Small(width=32)),
     Case("batchnorm_in_training", Shifting, Small),
-    Case("bf16_underflow", lambda: Small(squash=HalfPrecise()), lambda: Small(squash=nn.Sigmoid())),
-    Case("noise_of_2", noisy(2.0), noisy(0.1), epochs=2),
+    Case("bf16_underflow", HalfPrecise, lambda: HalfPrecise(torch.float32)),
+    Case("noise_of_2", noisy(2.0), noisy(0.1)),
 )
 
 
-def trained(build: Build, split: Split, epochs: int, seed: int, steps: int = 0, eps: Fraction = Fraction(0)) -> nn.Module:
+def trained(
+    build: Build, split: Split, epochs: int, seed: int, steps: int = 0, eps: Fraction = Fraction(0)
+) -> nn.Module:
     """The network after some epochs of Adam at 2e-3, in evaluation mode; with `steps` of PGD, on attacked images."""
     with kept_rng():
         torch.manual_seed(seed_of(seed, "planted"))

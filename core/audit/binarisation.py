@@ -6,8 +6,8 @@ example, and an attack that misses it, with the budget that it had, was not able
 
 Unlike the paper, the features are the logits, which any network has; the inner points are uniform in the ball; the boundary point
 is the best separated of some random ones; the read-out is Fisher's discriminant, in closed form; and its threshold lies a tenth
-of the way back from the boundary point to the farthest inner point (the paper: a thousandth). Random networks are held at one draw,
-those whose images influence one another at constant scales of noise.
+of the way back from the boundary point to the farthest inner point (the paper: a thousandth). Random networks are held at one
+draw, those whose images influence one another at constant scales of noise.
 """
 
 from dataclasses import replace
@@ -77,23 +77,29 @@ def plant(net: nn.Module, x: Tensor, threat: Threat, stream: torch.Generator) ->
 
 def binarisation(subject: Subject) -> Look:
     """The evaluation's attack, with its budget, on the two-class network."""
-    net = Fixed(subject.alone, *subject.key("binarised")) if subject.random else subject.net
-    losses = tuple(loss for loss in subject.strength.losses if loss != "dlr") or ("margin",)
-    attacks = replace(subject.strength, losses=losses[:1], keep="best").attacks(subject.spec.threat)
-    planted, found = 0, 0
+    planted = found = 0
     for some in batches(subject):
-        x, _ = subject.images.batch(some.start, some.stop - some.start)
-        stream = generator(x.device, *subject.key("binarised", str(some.start)))
-        readout, there = plant(net, x, subject.spec.threat, stream)
-        inside = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        for attacked in attacks[0].search(readout, x, inside, stream):
-            yield some.start / len(subject.images)
-        with torch.no_grad():
-            hit = readout(attacked)[:, 1] > 0
+        there, hit = _planted_and_found(subject, some)
         planted, found = planted + int(there.sum()), found + int((hit & there).sum())
+        yield some.stop / len(subject.images)
     missed = 100 * (1 - found / planted) if planted else 100.0
     words = f"Of {planted} planted adversarial examples the attack misses {missed:.0f} %."
     if not planted:
-        words = "No adversarial example can be planted: the logits do not move within the ball, so no attack can be tested."
+        words = (
+            "No adversarial example can be planted: the logits do not move within the ball, so no attack can be tested."
+        )
     advice = "The attack would not have found an adversarial example had there been one: its loss or its gradients must change."
     yield subject.checked("binarisation", missed, (5, 20), "% missed", words, advice, max(planted, 1))
+
+
+def _planted_and_found(subject: Subject, some: slice) -> tuple[Tensor, Tensor]:
+    """For which images of a batch an example is planted, and for which the attack ends at one of class 1."""
+    net = Fixed(subject.alone, *subject.key("binarised")) if subject.random else subject.net
+    losses = tuple(loss for loss in subject.strength.losses if loss != "dlr") or ("margin",)
+    (attack,) = replace(subject.strength, losses=losses[:1], keep="best").attacks(subject.spec.threat)
+    x, _ = subject.images.batch(some.start, some.stop - some.start)
+    stream = generator(x.device, *subject.key("binarised", str(some.start)))
+    readout, there = plant(net, x, subject.spec.threat, stream)
+    attacked = attack.perturb(readout, x, torch.zeros(len(x), dtype=torch.long, device=x.device), stream)
+    with torch.no_grad():
+        return there, readout(attacked)[:, 1] > 0

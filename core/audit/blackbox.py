@@ -5,16 +5,17 @@ random squares and looks at logits alone.
 """
 
 import torch
-from torch import Tensor
 
 from core.attacks.base import Attack
 from core.attacks.torchattacks import Torchattacks
-from core.audit.subject import Found, Look, Subject
+from core.audit.subject import Look, Subject, floored, judged, points
 from core.events import Scored
 
 QUERIES = 500
 LIMITS = (0.2, 1.0)
-ADVICE = "Trust the lower number; give the attacks with gradients more steps and other losses, or a differentiable stand-in."
+ADVICE = (
+    "Trust the lower number; give the attacks with gradients more steps and other losses, or a differentiable stand-in."
+)
 
 
 def square(subject: Subject) -> Attack:
@@ -26,38 +27,32 @@ def square(subject: Subject) -> Attack:
 def black_box(subject: Subject) -> Look:
     """Images broken without gradients alone, among the same images, at the threat's radius."""
     blind, seeing = subject.group(black_box=True), subject.group(black_box=False)
-    told, advice = 0.0, ADVICE
+    n = min((s.images for s in blind + seeing), default=0)
+    told = 0.0
     if blind and seeing:
-        n = min(s.images for s in blind + seeing)
         told = 100 * (_lost_together(blind, seeing, n) if subject.random else _lost_alone(blind, seeing, n))
-        words = f"Without gradients {told:.1f} points more are lost than with them, on the first {n} images."
-        if not subject.full:
-            yield subject.checked("black_box_only", told, LIMITS, "points lost", words, advice, n)
-            return
     if subject.full:
         yield from _searched(subject, told)
+    elif blind and seeing:
+        words = f"Without gradients {told:.1f} points more are lost than with them, on the first {n} images."
+        yield subject.checked("black_box_only", told, LIMITS, "points lost", words, ADVICE, n)
 
 
 def _searched(subject: Subject, told: float) -> Look:
     """The evaluation's own finding, and what our search takes of the images that its gradients left."""
     once = yield from subject.evaluated()
-    after = yield from _after_search(subject, "square", once)
-    lost = max(told, 100 * float(once.mean() - after.mean()))
-    words = f"Without gradients ({QUERIES} queries of Square, and what the evaluation ran) {lost:.1f} points fall beyond what gradients take."
-    settled = False
-    if lost > max(LIMITS[1], 300 / len(once)):
-        strong = yield from subject.strongest()
-        rest = 100 * float(strong.mean() - subject.lower(strong, after[strong > 0] if not subject.random else after).mean())
-        settled = rest <= max(LIMITS[0], 100 / len(once))
-        words += f" Of them {subject.arsenal.words(subject.random)} leaves {rest:.1f} points: "
-        words += "the evaluation was too short." if settled else "its gradients mislead."
-    yield subject.checked("black_box_only", lost, LIMITS, "points lost", words, ADVICE, settled=settled)
-
-
-def _after_search(subject: Subject, name: str, left: Tensor) -> Found:
-    trial = subject.trial(name, square(subject), subject.where(left))
+    trial = subject.trial("square", square(subject), subject.where(once))
     yield from trial
-    return subject.lower(left, trial.right.double().mean(0))
+    found = trial.right.double().mean(0)
+    lost, settled = max(told, points(once, subject.lower(once, found))), False
+    words = f"Without gradients (the evaluation's own attacks, {QUERIES} queries of Square) {lost:.1f} points more are lost."
+    if judged(lost, *floored(LIMITS, len(once))) == "failed":
+        strong = yield from subject.strongest()
+        rest = points(strong, subject.lower(strong, found if subject.random else found[strong[once > 0] > 0]))
+        settled = judged(rest, *floored(LIMITS, len(once))) == "passed"
+        words += f" {subject.arsenal.words(subject.random)} leaves {rest:.1f} of them: "
+        words += "the evaluation's attacks were too short." if settled else "the gradients mislead."
+    yield subject.checked("black_box_only", lost, LIMITS, "points lost", words, ADVICE, settled=settled)
 
 
 def _lost_together(blind: list[Scored], seeing: list[Scored], n: int) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.ascent import LOSSES, ascend
 from core.audit.strength import Strength
-from core.audit.subject import Look, Subject
+from core.audit.subject import Look, Subject, floored, judged, points
 from core.datasets.base import Split
 from core.device import generator
 from core.noise import Fixed
@@ -28,18 +28,26 @@ def twice(subject: Subject) -> Look:
     once = yield from subject.evaluated()
     double = subject.strength.doubled() if subject.full else subject.strength.longer()
     more = yield from subject.survival("twice", double, once)
-    drop = _points(once, more)
+    drop, settled = points(once, more), False
     words = f"{double.words(subject.random)}: {drop:.1f} points fall that the evaluation's gradient attacks leave."
-    settled = False
-    if subject.full and drop > max(TWICE[1], 300 / len(once)):
-        strong = yield from subject.strongest()
-        beyond = yield from subject.survival("beyond", subject.arsenal.doubled(), strong)
-        rest = _points(strong, beyond)
-        settled = rest <= max(TWICE[0], 100 / len(once))
-        words += f" {subject.arsenal.words(subject.random)}: {100 * float(strong.mean()):.1f} % are left, and twice that takes"
-        words += f" {rest:.1f} points more: {'that one has arrived' if settled else 'that one has not arrived either'}."
-    advice = "Give the attacks more steps, restarts and losses, and on random networks more draws, until nothing more falls."
+    if subject.full and judged(drop, *floored(TWICE, len(once))) == "failed":
+        settled, told = yield from _arrived(subject)
+        words += told
+    advice = (
+        "Give the attacks more steps, restarts and losses, and on random networks more draws, until nothing more falls."
+    )
     yield subject.checked("twice_the_steps", drop, TWICE, "points lost", words, advice, settled=settled)
+
+
+def _arrived(subject: Subject) -> Generator[float, None, tuple[bool, str]]:
+    """Whether twice the steps of the stronger attack find hardly more than it does, and that in words."""
+    strong = yield from subject.strongest()
+    beyond = yield from subject.survival("beyond", subject.arsenal.longer(), strong)
+    rest = points(strong, beyond)
+    settled = judged(rest, *floored(TWICE, len(strong))) == "passed"
+    words = f" {subject.arsenal.words(subject.random)}: {100 * float(strong.mean()):.1f} % are left,"
+    words += f" and twice its steps take {rest:.1f} points more: that one has {'' if settled else 'not '}arrived."
+    return settled, words
 
 
 def rising(subject: Subject) -> Look:
@@ -48,11 +56,11 @@ def rising(subject: Subject) -> Look:
     share = yield from _still_rising(subject, subject.strength, once)
     words = f"The loss of {share:.0f} % of the images still rises at the end of {subject.strength.steps} steps, without success."
     settled = False
-    if share > RISING[1]:
+    if judged(share, *RISING) == "failed":
         strong = yield from subject.strongest()
         rest = yield from _still_rising(subject, subject.arsenal, strong)
-        settled = rest <= RISING[0]
-        words += f" {subject.arsenal.words(subject.random)} leave {rest:.0f} % rising and {100 * float(strong.mean()):.1f} % right."
+        settled = judged(rest, *RISING) == "passed"
+        words += f" {subject.arsenal.words(subject.random)}: {rest:.0f} % rise, {100 * float(strong.mean()):.1f} % are right."
     advice = "Give the attacks more steps, or longer ones."
     yield subject.checked("loss_rising", share, RISING, "% of images", words, advice, settled=settled)
 
@@ -85,7 +93,3 @@ def _curve(subject: Subject, strength: Strength, standing: Split, at: int) -> tu
         losses.append(loss(logits, y))
         fooled |= logits.argmax(1) != y
     return torch.stack(losses).cummax(0).values, ~fooled
-
-
-def _points(before: Tensor, after: Tensor) -> float:
-    return 100 * float(before.mean() - after.mean())

@@ -6,7 +6,7 @@ less than 16, below which it could say nothing.
 
 import torch
 
-from core.audit import binarisation, blackbox, gradients
+from core.audit import binarisation, blackbox
 from core.audit.sanity import without_bound
 from core.audit.strength import of_the_evaluation, within_the_threat
 from core.audit.subject import DRAWS
@@ -44,7 +44,7 @@ def each(spec: JobSpec) -> float:
     cost = 12 + sum(attack.passes(random) + len(attack.losses) * judge for attack in attacks)
     if full:
         cost += 3 * strength.steps + blackbox.QUERIES + binarisation.INNER + binarisation.BOUNDARY + 3 * strength.steps
-        cost += 4 * gradients.EOT if random else 0
+        cost += 4 * strength.draws if random else 0
     return cost
 
 

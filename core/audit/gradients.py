@@ -1,5 +1,6 @@
 """Do the gradients say anything? Those of exactly zero, and of a random network those that are mostly noise."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -9,14 +10,11 @@ from core.ascent import LOSSES, gradient
 from core.audit.subject import Look, Subject
 from core.noise import Expectation, reseed
 
-EOT = 16
-"""Draws that each of the two compared gradients averages, at the least."""
-
 
 def batches(subject: Subject) -> Iterator[slice]:
     """The images, batch by batch."""
-    size = subject.spec.evaluate.batch_size
-    yield from (slice(at, at + size) for at in range(0, len(subject.images), size))
+    size, n = subject.spec.evaluate.batch_size, len(subject.images)
+    yield from (slice(at, min(at + size, n)) for at in range(0, n, size))
 
 
 def zero_gradients(subject: Subject) -> Look:
@@ -38,21 +36,25 @@ def zero_gradients(subject: Subject) -> Look:
 
 
 def agreement(subject: Subject) -> Look:
-    """Two independent averages over draws must point the same way (expectation over transformation, EOT).
+    """Two independent gradients, averaged over as many draws as the evaluation's attacks average, must point the same way.
 
-    The cosine of the two gradients, averaged over the images; what is judged is how much it lacks to 1.
+    Expectation over transformation (Athalye et al. 2018). Where n draws give a cosine c, noise and signal say that
+    4 n (1 - c) / c draws would give 0.8. Judged is how much the mean cosine over the images lacks to 1.
     """
     x, y = subject.images.batch(0, len(subject.images))
-    draws = max(EOT, subject.strength.draws)
+    draws = subject.strength.draws
     cosines, net = [], Expectation(subject.alone, draws)
     for some in batches(subject):
         pair = []
         for which in ("one", "other"):
             reseed(net, *subject.key("agreement", which, str(some.start)))
             pair.append(gradient(net, x[some], y[some], LOSSES[subject.strength.losses[0]])[0].flatten(1))
-        cosines.append(F.cosine_similarity(*pair))
+        cosines.append(F.cosine_similarity(pair[0], pair[1]))
         yield some.start / len(x)
     cosine = float(torch.cat(cosines).double().mean())
-    words = f"Two gradients, each averaged over {draws} draws of the noise, have a cosine of {cosine:.2f} (1: the same direction)."
-    advice = "Average the gradients of attacks over more draws, until two averages agree."
+    words = (
+        f"Two gradients, each of {draws} draw(s) of the noise, have a cosine of {cosine:.2f} (1: the same direction)."
+    )
+    needed = math.ceil(4 * draws * (1 - cosine) / max(cosine, 0.01))
+    advice = f"Average the gradients of attacks over more draws: about {needed} would give a cosine of 0.8."
     yield subject.checked("eot_gradients", 1 - cosine, (0.2, 0.5), "short of a cosine of 1", words, advice)

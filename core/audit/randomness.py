@@ -16,7 +16,9 @@ LIMITS = (1.0, 3.0)
 
 def fixed_noise(subject: Subject) -> Look:
     """Images made against one draw, the same in every step, judged by fresh ones."""
-    yield from _made_against(subject, "fixed_noise", Fixed(subject.net, *subject.key("fixed")), "one draw of its noise, kept")
+    yield from _made_against(
+        subject, "fixed_noise", Fixed(subject.net, *subject.key("fixed")), "one draw of its noise, kept"
+    )
 
 
 def twin(subject: Subject) -> Look:

@@ -35,7 +35,9 @@ def repeatable(subject: Subject) -> Look:
         words = f"{share:.0f} % of the images get other logits when they are asked again with the same seed."
     elif company.any():
         words = f"{share:.0f} % of the images get other logits when they are asked among other images."
-    advice = "Put every layer in evaluation mode; make randomness a layer of core.noise, so that attacks average over it."
+    advice = (
+        "Put every layer in evaluation mode; make randomness a layer of core.noise, so that attacks average over it."
+    )
     yield subject.checked("repeatable", share, (1, 10), "% of images", words, advice, len(many))
 
 
@@ -54,7 +56,9 @@ def identity(subject: Subject) -> Look:
     attacked = attack.perturb(subject.net, x, y, generator(x.device, *subject.key("identity")))
     changed = int((attacked != x).flatten(1).any(1).sum())
     words = "At radius 0 the attack returns the image itself." if not changed else "The attack leaves its ball."
-    yield subject.checked("eps_0", changed, (0, 0), "images changed", words, "Report it: no attack may do that.", len(x))
+    yield subject.checked(
+        "eps_0", changed, (0, 0), "images changed", words, "Report it: no attack may do that.", len(x)
+    )
 
 
 def unbounded(subject: Subject) -> Look:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from torch import nn
 
@@ -23,10 +24,12 @@ class Strength:
     losses: tuple[Ascended, ...] = ("ce",)
     draws: int = 1
     keep: Keep = "best"
+    step: Fraction | None = None
+    """Length of a step; the usual one where None."""
 
     def attacks(self, threat: Threat) -> list[Pgd]:
         """One attack a loss."""
-        made = [Pgd(steps=self.steps, restarts=self.restarts, loss=loss) for loss in self.losses]
+        made = [Pgd(steps=self.steps, step=self.step, restarts=self.restarts, loss=loss) for loss in self.losses]
         return [attack.within(threat, self.keep) for attack in made]
 
     def sees(self, net: nn.Module, random: bool) -> nn.Module:
@@ -45,7 +48,7 @@ class Strength:
         """What a failed check is judged again with: all losses, at least 100 steps from two starts, 8 draws."""
         losses: tuple[Ascended, ...] = ("margin", "dlr", "ce") if classes > 2 else ("margin", "ce")
         steps, restarts = max(100, 2 * self.steps), max(2, self.restarts)
-        return replace(self, steps=steps, restarts=restarts, losses=losses, draws=max(8, 2 * self.draws))
+        return replace(self, steps=steps, restarts=restarts, losses=losses, draws=max(8, 2 * self.draws), step=None)
 
     def passes(self, random: bool) -> float:
         """Cost an image, in forward passes."""
@@ -79,7 +82,8 @@ def of_the_evaluation(spec: JobSpec, random: bool) -> Strength:
     longest = max(seeing, key=lambda attack: attack.length)
     losses = dict.fromkeys(_loss(attack) for attack in [longest, *seeing])
     kept = tuple(losses) if spec.evaluate.audit == "full" and not random else tuple(losses)[:1]
-    return Strength(longest.length, longest.tries, kept, keep=keep)
+    step = longest.step if isinstance(longest, GradientAttack) else None
+    return Strength(longest.length, longest.tries, kept, keep=keep, step=step)
 
 
 def _loss(attack: Attack) -> Ascended:

@@ -79,7 +79,9 @@ class Subject:
         some = self.images if split is None else split
         return Trial(self.net, some, attack, self.spec.evaluate.batch_size, self.key(name), self.draws, on)
 
-    def survival(self, name: str, strength: Strength, before: Tensor | None = None, threat: Threat | None = None) -> Found:
+    def survival(
+        self, name: str, strength: Strength, before: Tensor | None = None, threat: Threat | None = None
+    ) -> Found:
         """How often each image is still right after the attacks of `strength`, and not more often than `before`. (n,)."""
         left = torch.ones(len(self.images)).double() if before is None else before.clone()
         attacks = strength.attacks(threat or self.spec.threat)
@@ -120,7 +122,11 @@ class Subject:
         found = self.group(black_box)
         if not found or min(one.images for one in found) < len(self.images):
             return None
-        return torch.tensor([[mark == "1" for mark in one.survived[: len(self.images)]] for one in clean + found]).all(0).double()
+        return (
+            torch.tensor([[mark == "1" for mark in one.survived[: len(self.images)]] for one in clean + found])
+            .all(0)
+            .double()
+        )
 
     def group(self, black_box: bool) -> list[Scored]:
         """The evaluation's results within the threat of attacks of one kind."""
@@ -151,10 +157,8 @@ class Subject:
         settled: bool = False,
     ) -> Checked:
         """The verdict of a check. One that failed and that a stronger attack has settled is a warning."""
-        passes, fails = limits
         n = len(self.images) if images is None else images
-        if unit == "points lost":
-            passes, fails = max(passes, 100 / n), max(fails, 300 / n)
+        passes, fails = floored(limits, n) if unit == "points lost" else limits
         verdict = judged(value, passes, fails)
         verdict = "warnings" if verdict == "failed" and settled else verdict
         return Checked(
@@ -168,6 +172,16 @@ class Subject:
             words=words,
             advice="" if verdict == "passed" else advice,
         )
+
+
+def floored(limits: tuple[float, float], images: int) -> tuple[float, float]:
+    """Thresholds in points, never finer than the images allow."""
+    return max(limits[0], 100 / images), max(limits[1], 300 / images)
+
+
+def points(before: Tensor, after: Tensor) -> float:
+    """How many points of accuracy lie between two outcomes of the same images."""
+    return 100 * float(before.mean() - after.mean())
 
 
 def judged(value: float, passes: float, fails: float) -> Verdict:
