@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +94,21 @@ def honest() -> Iterator[Network]:
             yield Network(
                 name, False, "fashion_mnist_sample", case.honest, 1, epochs=case.epochs, random=is_random(case)
             )
-    for seed in (1, 2):
-        for steps in (0, 3):
-            for dataset, channels, size in (("mnist", 1, 28), ("fashion_mnist", 1, 28), ("cifar10", 3, 32)):
-                yield Network(
-                    "two convolutions", False, dataset, lambda c=channels, s=size: Small(c, size=s), seed, steps
-                )
-            for dataset in ("mnist", "fashion_mnist"):
-                yield Network("LeNet-5", False, dataset, lambda: LeNet("6-16-120-84", 10, 1), seed, steps)
+    yield from _plain(1)
     small = {"train_images": 1500, "epochs": 2, "test_images": 64}
     yield Network("ResNet8", False, "cifar10", lambda: ResNet(depth=8).build(10, 3), 1, 2, **small)
     for dataset, channels in (("fashion_mnist", 1), ("cifar10", 3)):
-        build = lambda c=channels: EnResNet(depth=8, members=2).build(10, c)  # noqa: E731 (a closure on the channels)
+        build = partial(EnResNet(depth=8, members=2).build, 10, channels)
         yield Network("En2ResNet8", False, dataset, build, 1, 2, random=True, **small)
+    yield from _plain(2)
+
+
+def _plain(seed: int) -> Iterator[Network]:
+    for steps in (0, 3):
+        for dataset, channels, size in (("mnist", 1, 28), ("fashion_mnist", 1, 28), ("cifar10", 3, 32)):
+            yield Network("two convolutions", False, dataset, partial(Small, channels, size=size), seed, steps)
+        for dataset in ("mnist", "fashion_mnist"):
+            yield Network("LeNet-5", False, dataset, partial(LeNet, "6-16-120-84", 10, 1), seed, steps)
 
 
 def outcome(network: Network, splits: Splits) -> dict[str, Any]:

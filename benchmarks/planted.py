@@ -150,13 +150,13 @@ class Shifting(Small):
 
 @dataclass(frozen=True)
 class Case:
-    """A flaw: the network that has it, the one that has not, and the radius at which both are evaluated."""
+    """A flaw: the network that has it, the one that has not, and the check that is to catch it."""
 
     name: str
     flawed: Build
     honest: Build
+    caught_by: str
     epochs: int = 3
-    eps: Fraction = Fraction(1, 20)
 
 
 def noisy(coefficient: float) -> Build:
@@ -165,17 +165,17 @@ def noisy(coefficient: float) -> Build:
 
 
 CASES = (
-    Case("saturated_softmax", lambda: Behind(lambda z: (50 * z).softmax(1)), Small),
-    Case("logits_times_1e4", lambda: Behind(lambda z: 1e4 * z), Small),
-    Case("quantised_input", Quantised, Small),
-    Case("thermometer_input", Thermometer, Small),
-    Case("rounded_features", lambda: Small(active=Rounded()), Small),
-    Case("random_resizing", Resized, Small),
-    Case("detached_branch", Detached, Small),
-    Case("winners_take_all", lambda: Small(active=Winners(), width=32), lambda: Small(width=32)),
-    Case("batchnorm_in_training", Shifting, Small),
-    Case("bf16_underflow", HalfPrecise, lambda: HalfPrecise(torch.float32)),
-    Case("noise_of_2", noisy(2.0), noisy(0.1)),
+    Case("saturated_softmax", lambda: Behind(lambda z: (50 * z).softmax(1)), Small, "zero_gradients"),
+    Case("logits_times_1e4", lambda: Behind(lambda z: 1e4 * z), Small, "zero_gradients"),
+    Case("quantised_input", Quantised, Small, "zero_gradients"),
+    Case("thermometer_input", Thermometer, Small, "zero_gradients"),
+    Case("rounded_features", lambda: Small(active=Rounded()), Small, "zero_gradients"),
+    Case("random_resizing", Resized, Small, "repeatable"),
+    Case("detached_branch", Detached, Small, "black_box_only"),
+    Case("winners_take_all", lambda: Small(active=Winners(), width=32), lambda: Small(width=32), "binarisation"),
+    Case("batchnorm_in_training", Shifting, Small, "repeatable"),
+    Case("bf16_underflow", HalfPrecise, lambda: HalfPrecise(torch.float32), "zero_gradients"),
+    Case("noise_of_2", noisy(2.0), noisy(0.1), "eot_gradients"),
 )
 
 
