@@ -222,7 +222,7 @@ def main() -> None:
     log = RESULTS.with_suffix(".jsonl")
     rows = [json.loads(text) for text in log.read_text().splitlines()] if log.is_file() else []
     asked_for = [*honest(), *flawed(range(1, asked.seeds + 1))]
-    for network in sorted(asked_for, key=lambda network: (network.random, not network.planted, network.seed)):
+    for network in sorted(asked_for, key=lambda network: (network.seed, network.random, not network.planted)):
         if network.key in {row["key"] for row in rows}:
             continue
         rows.append(outcome(network, network.spec.dataset.load(asked.data)))
