@@ -48,7 +48,8 @@ def gradient(net: Network, x: Tensor, y: Tensor, loss: PerImageLoss) -> tuple[Te
     """Gradient to the pixels alone, the per-image losses and the logits at `x`; of an `Expectation`, their means over its draws.
 
     The losses are summed, not averaged: every image keeps the scale it would have alone. No gradient of a parameter is
-    computed or touched (2 forward-equivalents, where `backward()` would cost 3).
+    computed or touched (2 forward-equivalents, where `backward()` would cost 3). Of a network that cuts the pixels off it is
+    zero, which the audit finds.
     """
     if not isinstance(net, Expectation):
         return _gradient(net, x, y, loss)
@@ -62,7 +63,7 @@ def _gradient(net: Network, x: Tensor, y: Tensor, loss: PerImageLoss) -> tuple[T
         x = x.detach().requires_grad_()
         logits = net(x)
         losses = loss(logits, y)
-        (pixels,) = torch.autograd.grad(losses.sum(), x)
+        (pixels,) = torch.autograd.grad(losses.sum(), x, materialize_grads=True)
     return pixels, losses.detach(), logits.detach()
 
 

@@ -183,7 +183,10 @@ class Scored(Fact):
 
 
 class Checked(Fact):
-    """One check of the audit: what was measured, against what, and what it means. `unit` tells how to read `value`."""
+    """One check of the audit: what was measured, against what, and what it means. `unit` tells how to read `value`.
+
+    `advice` is what to do about it, empty where the check passed.
+    """
 
     kind: Literal["checked"] = "checked"
     check: str
@@ -194,6 +197,7 @@ class Checked(Fact):
     images: int
     verdict: Verdict
     words: str
+    advice: str = ""
 
 
 class Audited(Fact):

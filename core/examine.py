@@ -21,7 +21,7 @@ from core.foreign.blackbox import NO_BADGE
 from core.foreign.entry import Admitted, admit
 from core.foreign.load import load
 from core.modes import evaluating
-from core.spec import Examination, Paper, Strict
+from core.spec import Examination, Strict
 from core.threat import Norm
 
 COMPARED = 128
@@ -89,8 +89,7 @@ def _judged(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -
     yield checks[-1]
     if spec.evaluate.audit == "off" or admitted.black_box:
         return
-    audited = _with(spec, paper=Paper(attacks=_attacks(spec)))
-    for event in Audit(audited, admitted.net, splits.test, scored).run():
+    for event in Audit(spec, admitted.net, splits.test, scored).run():
         if isinstance(event, Audited):
             worst = max((event.verdict, *(check.verdict for check in checks)), key=WORST.index)
             event = event.model_copy(update={"verdict": worst})

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from core.device import Key, seed_of
+from core.device import Key, kept_rng, seed_of
 
 
 class Stochastic(nn.Module):
@@ -121,3 +121,38 @@ class Expectation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, classes)."""
         return torch.stack([torch.as_tensor(self.net(x)) for _ in range(self.draws)]).mean(0)
+
+
+class Fixed(nn.Module):
+    """A random network under one draw: the same noise in every call on a batch of the same size, so a deterministic function."""
+
+    def __init__(self, net: nn.Module, *key: Key) -> None:
+        super().__init__()
+        self.net, self.key = net, key
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, classes)."""
+        reseed(self.net, *self.key)
+        return torch.as_tensor(self.net(x))
+
+
+class Foreign(Stochastic):
+    """A network that draws from torch's global generators, as one random layer with a stream: each call seeds them from it.
+
+    So what is not made of our random layers can be seeded by key, averaged and judged like what is. Silent, it repeats one draw.
+    Noise from other generators than torch's is beyond its reach.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, classes); the global generators are left as they were."""
+        if self.stream is None:
+            raise RuntimeError("a random network must be seeded before use: core.noise.reseed(net, ...)")
+        seed = 0 if self.silent else int(torch.randint(2**62, (), generator=self.stream, device=self.stream.device))
+        with kept_rng():
+            torch.manual_seed(seed)
+            return torch.as_tensor(self.net(x))

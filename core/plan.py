@@ -26,27 +26,23 @@ SECONDS_BETWEEN = 0.5
 
 def passes(spec: Spec, net: nn.Module | None = None) -> dict[Phase, float]:
     """Forward passes of each phase of a resolved job; `net` is the network (its shape is enough) where the job names none."""
-    images = spec.evaluate.images or spec.dataset.test_size
-    attacked = sum(min(images, a.images or images) * (a.passes + 1) for a in spec.evaluate.paper.attacks)
-    attacked += strict_passes(spec, net)
-    work: dict[Phase, float] = {"evaluate": images + attacked, "audit": audit.passes(spec)}
+    random = bool(stochastic_layers(_shape(spec, net)))
+    judged = _evaluation(spec, random)
+    work: dict[Phase, float] = {"evaluate": judged, "audit": audit.passes(spec, random)}
     if isinstance(spec, JobSpec):
         training = spec.train.epochs * spec.dataset.train_images * spec.objective.passes
         work["train"] = training + _selection(spec)
-        work["export"] = sum(exporter.lossy for exporter in spec.export) * (images + attacked)
+        work["export"] = sum(exporter.lossy for exporter in spec.export) * judged
     return work
 
 
-def strict_passes(spec: Spec, net: nn.Module | None = None) -> float:
-    """Forward passes of the strict protocol; for a random network whose number of draws is yet to be found, with 8 draws."""
+def _evaluation(spec: Spec, random: bool) -> float:
+    """Where the number of draws of a random network is yet to be found, as if 8 were needed."""
     strict = spec.evaluate.strict
-    if not strict:
-        return 0.0
-    random = bool(stochastic_layers(_shape(spec, net)))
-    draws = (GUESSED_DRAWS if strict.eot == "auto" else strict.eot) if random else 1
-    judging = strict.selection_draws + strict.judging_draws if random else 1
-    images = strict.images or 0
-    return sum(min(images, a.images or images) * (a.passes * draws + judging) for a in strict.attacks or ())
+    if not strict or not random:
+        return spec.evaluation_passes()
+    draws = GUESSED_DRAWS if strict.eot == "auto" else strict.eot
+    return spec.evaluation_passes(draws, strict.selection_draws + strict.judging_draws)
 
 
 def _shape(spec: Spec, net: nn.Module | None) -> nn.Module:

@@ -108,8 +108,8 @@ class Evaluate(Settings):
     """The papers' protocol."""
     strict: Strict | None = None
     """The strict protocol; not run if null."""
-    audit: Literal["off", "quick"] = "quick"
-    """Whether the evaluation itself is checked for masked gradients."""
+    audit: Literal["off", "quick", "full"] = "quick"
+    """Whether the evaluation itself is checked for masked gradients: some checks, for less than a tenth of its passes, or all."""
 
     def within(self, threat: Threat, test_size: int) -> Self:
         """These settings with what they leave open filled in."""
@@ -148,6 +148,17 @@ class Spec(Settings):
     def seeds(self) -> Iterator[Self]:
         """One job for each seed."""
         yield self
+
+    def evaluation_passes(self, draws: float = 1, judging: float = 1) -> float:
+        """Forward passes of judging a network once, clean and under each attack of both protocols.
+
+        Under `strict` a look of an attack takes `draws`, and an image `judging` passes.
+        """
+        images, strict = self.evaluate.images or self.dataset.test_size, self.evaluate.strict
+        work = images + sum(min(images, a.images or images) * (a.passes + 1) for a in self.evaluate.paper.attacks)
+        few = strict.images or images if strict else 0
+        attacks = strict.attacks or () if strict else ()
+        return work + sum(min(few, a.images or few) * (a.passes * draws + judging) for a in attacks)
 
     @property
     def deterministic(self) -> bool:

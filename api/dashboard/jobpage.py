@@ -279,6 +279,7 @@ class CheckRow:
     passes_at: float
     fails_at: float
     at: float
+    advice: str
 
 
 def checks(bodies: Sequence[dict[str, Any]]) -> list[CheckRow]:
@@ -304,6 +305,7 @@ def _check(body: dict[str, Any]) -> CheckRow:
         axis.at(passes),
         axis.at(fails),
         axis.at(value),
+        body.get("advice", ""),
     )
 
 

@@ -66,6 +66,11 @@ CHECKS = {
     "zero_gradients": "Gradients are not exactly zero",
     "black_box_only": "Black box is not stronger than white box",
     "noise_free_twin": "The twin without noise transfers no better",
+    "repeatable": "An image gets the same logits again, in any company",
+    "loss_rising": "The loss has stopped rising",
+    "binarisation": "A planted adversarial example is found",
+    "eot_gradients": "Gradients averaged over draws agree",
+    "fixed_noise": "Fixed noise transfers no better",
 }
 
 

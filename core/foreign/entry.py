@@ -15,9 +15,8 @@ from core.device import kept_rng
 from core.errors import NetworkUnfit
 from core.events import Checked
 from core.foreign.blackbox import BlackBox
-from core.foreign.drawn import Drawn
 from core.modes import evaluating
-from core.noise import joint_layers, reseed, silent, stochastic_layers
+from core.noise import Foreign, joint_layers, reseed, silent, stochastic_layers
 
 FEW = 8
 """Images that are passed one by one, and differentiated."""
@@ -93,7 +92,7 @@ def _own_stream(net: nn.Module, found: Admitted, x: Tensor) -> nn.Module:
         return net
     if _apart(net(x), net(x)) <= SAME:
         return net
-    drawn, passes = Drawn(net), []
+    drawn, passes = Foreign(net), []
     for _ in range(2):
         reseed(drawn, "entry")
         passes.append(drawn(x))
@@ -138,7 +137,7 @@ def _probabilities(logits: Tensor) -> Checked:
 @torch.no_grad()
 def _independent(found: Admitted, x: Tensor) -> Iterator[Checked]:
     """The logits of an image must be the same alone as in a batch."""
-    if isinstance(found.net, Drawn):
+    if isinstance(found.net, Foreign):
         found.notices.append("whether the images of a batch influence one another cannot be told, since it is random")
         return
     if joint_layers(found.net):

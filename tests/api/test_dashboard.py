@@ -170,9 +170,10 @@ def test_an_attack_row_says_radius_steps_and_interval() -> None:
 def test_checks_come_worst_first_with_their_places_on_the_strip() -> None:
     body = {"check": "twice_the_steps", "value": 0.3, "passes": 0.5, "fails": 1.5, "unit": "points lost", "images": 256}
     good = body | {"verdict": "passed", "words": "fine"}
-    bad = good | {"check": "eps_0", "value": 3.0, "passes": 0, "fails": 0, "verdict": "failed"}
+    bad = good | {"check": "eps_0", "value": 3.0, "passes": 0, "fails": 0, "verdict": "failed", "advice": "Report it."}
     first, second = jobpage.checks([good, bad])
     assert (first.verdict, second.verdict) == ("failed", "passed")
+    assert (first.advice, second.advice) == ("Report it.", "")
     assert second.thresholds == "passes up to 0.5, fails above 1.5"
     assert 0 < second.at < second.passes_at < second.fails_at < 100
     assert jobpage.verdict([good, bad], "unaudited") == "1 of 2 checks so far did not pass."

@@ -15,13 +15,12 @@ from core.errors import InvalidSpec, NetworkMissing, NetworkUnfit, NoGradients
 from core.exporters.int8 import Int8
 from core.exporters.safetensors import Safetensors
 from core.foreign.blackbox import BlackBox
-from core.foreign.drawn import Drawn
 from core.foreign.entry import Admitted, admit
 from core.foreign.load import load
 from core.models.enresnet import EnResNet
 from core.models.lenet5 import LeNet5
 from core.models.resnet import ResNet
-from core.noise import reseed, silent
+from core.noise import Foreign, reseed, silent
 from foreign import Means
 
 X, Y = FashionMnistSample().load(Path()).test.batch(0, 32)
@@ -269,7 +268,7 @@ def test_a_random_network_gets_a_stream_of_its_own() -> None:
     found = admitted(net)
     assert torch.equal(torch.random.get_rng_state(), before), "nobody else's draws have moved"
     assert found.random
-    assert isinstance(found.net, Drawn)
+    assert isinstance(found.net, Foreign)
     assert "it is random: two passes of the same images differ" in found.notices
     assert not any("no figure can be repeated" in notice for notice in found.notices)
 

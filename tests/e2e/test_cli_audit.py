@@ -54,7 +54,7 @@ def test_a_python_file_is_judged_by_a_process_of_its_own(file: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "sparring.cli", *asked], capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
-    assert list(report["scores"]) == ["clean", "pgd50", "pgd50_margin", "square", "worst_case"]
+    assert list(report["scores"]) == ["clean", "apgd_ce50", "apgd_t50", "square500", "worst_case"]
     assert report["verdict"] in ("passed", "warnings")
 
 

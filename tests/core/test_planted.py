@@ -1,0 +1,68 @@
+"""Networks trained for real with a planted flaw: the full audit catches each, and passes its honest twin."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.planted import CASES, Build, Case, trained
+from core.audit import Audit
+from core.datasets.base import Splits
+from core.evaluate import Evaluation
+from core.events import Audited, Checked, Scored
+from core.spec import JobSpec, parse
+
+SPEC = {
+    "dataset": {"name": "fashion_mnist_sample", "validation": 1000},
+    "model": "lenet5",
+    "threat": {"eps": "1/20"},
+    "evaluate": {
+        "images": 48,
+        "audit": "full",
+        "paper": {"attacks": [{"name": "pgd", "steps": 40, "restarts": 2}, {"name": "cw_linf", "steps": 40}]},
+    },
+}
+
+
+@cache
+def data() -> tuple[JobSpec, Splits]:
+    spec = parse(SPEC)
+    return spec, spec.dataset.load(Path())
+
+
+@cache
+def audited(build: Build, epochs: int) -> tuple[str, dict[str, Checked]]:
+    spec, splits = data()
+    net = trained(build, splits.train, epochs, seed=1)
+    scored = [event for event in Evaluation(spec, net, splits, Path(), []).run() if isinstance(event, Scored)]
+    assert scored[0].accuracy > 0.5, "it has learned something"
+    events = list(Audit(spec, net, splits.test, scored).run())
+    (end,) = [event for event in events if isinstance(event, Audited)]
+    assert end.level == "full"
+    return end.verdict, {event.check: event for event in events if isinstance(event, Checked)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_planted_flaw_is_caught_by_the_check_made_for_it(case: Case) -> None:
+    verdict, checks = audited(case.flawed, case.epochs)
+    assert verdict != "passed"
+    assert checks[case.caught_by].verdict != "passed", checks[case.caught_by].words
+    assert checks[case.caught_by].advice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_its_honest_twin_passes(case: Case) -> None:
+    verdict, checks = audited(case.honest, case.epochs)
+    assert verdict == "passed", [check.words for check in checks.values() if check.verdict != "passed"]
+    assert not any(check.advice for check in checks.values())
+
+
+def test_a_trained_network_is_the_same_for_the_same_seed() -> None:
+    _, splits = data()
+    few = splits.train.prefix(128)
+    one, same, other = (trained(CASES[0].honest, few, 1, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
