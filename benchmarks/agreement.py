@@ -114,7 +114,7 @@ def beside_torchattacks(name: str, spec: JobSpec, net: nn.Module, images: Split)
 
     Both draw their random starts from a stream of the same seed, so they start at the same points.
     """
-    for label, attack, theirs in pairs(Contiguous(net), spec.threat.eps):
+    for label, attack, theirs in pairs(Contiguous(net).eval(), spec.threat.eps):
         attack = attack.within(spec.threat, "last")
         loaded = (images.batch(start, BATCH) for start in range(0, len(images), BATCH))
         batches = [(x.contiguous(), y) for x, y in loaded]
