@@ -30,7 +30,8 @@ from core.events import TRAINED, WORST_CASE, Event, Noticed, Phase, Progress, Pr
 from core.files import sha256
 from core.intervals import wilson
 from core.noise import Expectation, frozen, joint_layers, reseed, stochastic_layers
-from core.spec import Spec, Strict, no_noise
+from core.protocols import Strict
+from core.spec import Spec, no_noise
 from core.witness import About
 
 CONTEXT = 8

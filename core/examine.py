@@ -21,7 +21,8 @@ from core.foreign.blackbox import NO_BADGE
 from core.foreign.entry import Admitted, admit
 from core.foreign.load import load
 from core.modes import evaluating
-from core.spec import Examination, Strict
+from core.protocols import Strict
+from core.spec import Examination
 from core.threat import Norm
 
 COMPARED = 128

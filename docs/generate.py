@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from core import errors, events
 from core.family import Plugin, members
 from core.schedules import Schedule
-from core.spec import JobSpec
+from core.spec import EvaluateSpec, JobSpec, Network
 from store.settings import StoreSettings
 
 FAMILIES = {
@@ -60,15 +60,14 @@ def _specification() -> str:
         "",
         *_fields(_model_of(JobSpec.model_fields["train"].annotation.model_fields["select"].annotation)),
     ]  # type: ignore[union-attr]
-    lines += [
-        "",
-        "## evaluate.paper",
-        "",
-        *_fields(_model_of(JobSpec.model_fields["evaluate"].annotation.model_fields["paper"].annotation)),
-    ]  # type: ignore[union-attr]
+    for protocol in ("paper", "strict"):
+        form = _model_of(JobSpec.model_fields["evaluate"].annotation.model_fields[protocol].annotation)  # type: ignore[union-attr]
+        lines += ["", f"## evaluate.{protocol}", "", _doc(form), "", *_fields(form)]
     lines += ["", "## train.schedule", ""]
     for kind in get_args(get_args(Schedule)[0]):
         lines += [f"### {kind.model_fields['name'].default}", "", _doc(kind), "", *_fields(kind), ""]
+    lines += ["# kind: evaluate", "", _doc(EvaluateSpec), "", *_fields(EvaluateSpec), ""]
+    lines += ["## network", "", _doc(Network), "", *_fields(Network), ""]
     return "\n".join([*lines, ""])
 
 

@@ -91,7 +91,7 @@ def test_what_is_judged_is_the_network_in_the_file(whole: list[Event], monkeypat
     judged: dict[str, nn.Module] = {}
 
     class Noting:
-        def __init__(self, _spec, net: nn.Module, _splits, _work, _done, network: str, _saved) -> None:
+        def __init__(self, _spec, net: nn.Module, _splits, _work, _done, network: str, _saved, _load) -> None:
             judged[network], self.state = net, None
 
         def run(self) -> Iterator[Event]:
