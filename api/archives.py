@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import matplotlib.image
@@ -19,6 +20,9 @@ BETWEEN = 8
 """Clear columns between two pictures."""
 
 
+READING = Lock()
+
+
 @dataclass(frozen=True)
 class Worst:
     """The worst candidate of an image: its class, who made it, in which share of the draws it is right, how far it lies."""
@@ -29,12 +33,18 @@ class Worst:
     distance: float
 
 
-@lru_cache(maxsize=2)
 def read(path: Path) -> Archive:
-    """An archive; a file that is kept by its hash never changes, so the newest two stay in memory."""
+    """An archive; a file that is kept by its hash never changes, so the newest two stay in memory. One is read at a time."""
+    with READING:
+        return _read(path)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path) -> Archive:
     return Archive(path)
 
 
+@lru_cache(maxsize=2)
 def worst(archive: Archive) -> list[Worst]:
     """The worst candidates, in order."""
     moved = archive.about.threat.distance(archive.adversarial, archive.x.float() / 255).tolist()

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
-from core.errors import DatasetUnavailable, InvalidSpec, Problem, SparringError
+from core.errors import DatasetUnavailable, InvalidSpec, Problem, SparringError, UnreadableArchive
 from store.requests import KeyInFlight, KeyReused
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 STATUS: dict[type[SparringError], tuple[int, str]] = {
     InvalidSpec: (422, "invalid_spec"),
     DatasetUnavailable: (409, "dataset_unavailable"),
+    UnreadableArchive: (409, "unreadable_archive"),
 }
 """What the science's errors mean in HTTP."""
 MOST = 100

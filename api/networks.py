@@ -10,9 +10,13 @@ from core import stored
 from core.errors import InvalidSpec, Mismatch, Problem, UnreadableModel
 from core.exporters.base import Exporter
 from core.family import members
-from core.spec import EvaluateSpec, Network, parse_network
+from core.noise import stochastic_layers
+from core.spec import AnySpec, EvaluateSpec, Network, no_noise, parse_network
 from store import artifacts, jobs, records
 from store.tables import Artifact
+
+READ = ("safetensors", "int8")
+"""The exporters whose files are read back as networks."""
 
 
 def completed(session: Session, document: Any, at: str) -> Any:
@@ -54,11 +58,33 @@ def _file(session: Session, network: Network, at: str) -> Artifact:
 
 
 def _is_network(file: Artifact) -> bool:
-    return file.about.get("kind") == "export" and file.about.get("exporter") in members("core.exporters")
+    return file.about.get("kind") == "export" and file.about.get("exporter") in READ
 
 
 def _exporter(file: Artifact) -> type[Exporter]:
     return cast(type[Exporter], members("core.exporters")[file.about["exporter"]])
+
+
+def sources(session: Session, job: AnySpec, at: str) -> None:
+    """Raise `InvalidSpec` where an attack is to be made against a network that is not stored, or takes other images."""
+    lists = {
+        "paper": job.evaluate.paper.attacks,
+        "strict": job.evaluate.strict.attacks or () if job.evaluate.strict else (),
+    }
+    for name, attacks in lists.items():
+        for number, attack in enumerate(attacks):
+            if attack.source_sha256:
+                _source(session, job, attack.source_sha256, f"{at}/evaluate/{name}/attacks/{number}")
+
+
+def _source(session: Session, job: AnySpec, sha256: str, at: str) -> None:
+    if not any(_is_network(one) for one in records.holding(session, sha256)):
+        raise _wrong(at, "from", "is no network that is stored here", sha256, "the SHA-256 of an exported file")
+    data = job.dataset
+    try:
+        stored.check_images(stored.shape_in(artifacts.place(sha256)), data.shape, data.num_classes, data.name)
+    except (UnreadableModel, Mismatch) as error:
+        raise _wrong(at, "from", "cannot be used", sha256, str(error)) from None
 
 
 def _wrong(at: str, key: str, message: str, got: Any, expected: str) -> InvalidSpec:
@@ -77,4 +103,11 @@ def shape(job: EvaluateSpec, at: str = "") -> nn.Module:
     except Mismatch as error:
         raise _wrong(at, "dataset", "does not fit the network", error.wants, error.has) from None
     with torch.device("meta"):
-        return blueprint.build()
+        net = blueprint.build()
+    strict = job.evaluate.strict.attacks or () if job.evaluate.strict else ()
+    lists = {"paper": job.evaluate.paper.attacks, "strict": strict}
+    found = [(name, n) for name, attacks in lists.items() for n, attack in enumerate(attacks) if attack.needs_noise]
+    if found and not stochastic_layers(net):
+        places = [f"{at}/evaluate/{name}/attacks/{n}" for name, n in found]
+        raise InvalidSpec(tuple(no_noise(place, "the network has no noise") for place in places))
+    return net

@@ -64,7 +64,7 @@ def _gradient(net: Network, x: Tensor, y: Tensor, loss: PerImageLoss) -> tuple[T
         logits = net(x)
         losses = loss(logits, y)
         (pixels,) = torch.autograd.grad(losses.sum(), x, materialize_grads=True)
-    return pixels, losses.detach(), logits.detach()
+    return pixels.nan_to_num(0.0, 0.0, 0.0), losses.detach(), logits.detach()  # what is not finite leads nowhere
 
 
 def ascend(

@@ -22,7 +22,7 @@ RESAMPLES = 4000
 
 
 class Paired(NamedTuple):
-    """The first minus the second, as a share of the images; `ranks` if one may be called the better."""
+    """The first minus the second, as a share of the images; `ranks` if one may be called the better, this alone compared."""
 
     difference: float
     interval: Interval
@@ -51,8 +51,8 @@ def methods(ones: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) 
     of resamples on the other side of zero, the observed difference counted among them.
     """
     a, b = _same_images(ones, others)
-    if len(a) < 2 or len(b) < 2:
-        raise NotPaired(f"{len(a)} and {len(b)} seeds", "at least two seeds of each method, or two fixed networks")
+    if len(a) < 3 or len(b) < 3:
+        raise NotPaired(f"{len(a)} and {len(b)} seeds", "at least three seeds of each method, or two fixed networks")
     draw, n = np.random.default_rng(0), a.shape[1]
     found = np.array([_resampled(a, b, draw) for _ in range(RESAMPLES)])
     difference = float(a.mean() - b.mean())
@@ -62,9 +62,9 @@ def methods(ones: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) 
 
 
 def _resampled(a: NDArray[np.float64], b: NDArray[np.float64], draw: np.random.Generator) -> float:
-    """The difference of one resample."""
+    """The difference of one resample; one seed fewer than there are, which makes the variance of their mean unbiased."""
     images = draw.integers(a.shape[1], size=a.shape[1])
-    means = [each[draw.integers(len(each), size=len(each))][:, images].mean() for each in (a, b)]
+    means = [each[draw.integers(len(each), size=len(each) - 1)][:, images].mean() for each in (a, b)]
     return float(means[0] - means[1])
 
 

@@ -29,6 +29,11 @@ def generator(device: torch.device | str, *key: Key) -> torch.Generator:
     return stream
 
 
+def is_there(device: str) -> bool:
+    """Whether this machine has a device."""
+    return not device.startswith("cuda") or torch.cuda.is_available()
+
+
 @contextmanager
 def kept_rng() -> Iterator[None]:
     """Whatever is drawn inside, the global random generators go on as if nothing had been."""
@@ -46,18 +51,21 @@ def numerics(deterministic: bool) -> Iterator[None]:
     memory = cast(Any, torch.utils.deterministic)  # its stubs leave the setting out
     before = (
         torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
         torch.are_deterministic_algorithms_enabled(),
         memory.fill_uninitialized_memory,
     )
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(deterministic)
     memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before[0]
-        torch.use_deterministic_algorithms(before[1])
-        memory.fill_uninitialized_memory = before[2]
+        torch.backends.cuda.matmul.allow_tf32 = before[1]
+        torch.use_deterministic_algorithms(before[2])
+        memory.fill_uninitialized_memory = before[3]
 
 
 class Autocast(nn.Module):

@@ -73,7 +73,14 @@ class Evaluation:
         """Candidates so far, and the whole batches of the trial under way."""
         under_way = {"of": self.of, "state": self.trial.state} if self.trial else None
         candidates = [tuple(one) if one else None for one in (self.clean, self.worst)]
-        return {"network": self.network, "candidates": candidates, "trial": under_way}
+        eot = getattr(self, "eot", None)
+        return {"network": self.network, "candidates": candidates, "trial": under_way, "eot": eot}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every score is there."""
+        paper = {("paper", label_of(attack)) for attack in (None, *self.spec.evaluate.paper.attacks)}
+        return paper <= self.done and (not self.strict or ("strict", WORST_CASE) in self.done)
 
     def run(self) -> Iterator[Event]:
         """Every score that is not there yet. `InvalidSpec` where an attack needs noise and the network has none."""
@@ -117,6 +124,7 @@ class Evaluation:
 
     def _offer(self, found: Candidates) -> None:
         """Let candidates count for the worst case; the first ones are the clean images."""
+        assert self.worst or not found.by.any(), "what was known of the clean images is lost"
         self.clean = self.clean or found
         self.worst = self.worst.or_worse(found) if self.worst else found
 
@@ -138,11 +146,12 @@ class Evaluation:
         self.judged, self.eot = self.net, 1
         if joint_layers(self.net):
             reseed(self.net, "strict", "context", self.spec.seed)
-            self.judged = frozen(
-                self.net, [self.splits.train.batch(i * self.size, self.size)[0] for i in range(CONTEXT)]
-            )
+            few = min(len(self.splits.train), CONTEXT * self.size)
+            self.judged = frozen(self.net, (self.splits.train.batch(i, self.size)[0] for i in range(0, few, self.size)))
         if self.random and strict.eot != "auto":
             self.eot = strict.eot
+        elif self.random and self.saved and self.saved["eot"]:
+            self.eot = self.saved["eot"]
         elif self.random:
             yield from self._choose_draws()
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+from torch import nn
 
 from core.attacks.base import Attack
 from core.audit import Audit
 from core.datasets.base import Split, Splits
 from core.device import numerics
-from core.errors import NoGradients
+from core.errors import NoGradients, UnreadableModel
 from core.evaluate import Evaluation
 from core.events import WORST_CASE, Audited, Checked, Event, Noticed, Scored, Verdict
 from core.foreign.blackbox import NO_BADGE
@@ -25,6 +26,8 @@ from core.protocols import Strict
 from core.spec import Examination
 from core.threat import Norm
 
+BLIND_DRAWS = 8
+"""Draws whose mean logits a black-box attack on a random network looks at."""
 COMPARED = 128
 """Images on which a network is checked before it is judged."""
 WORST: tuple[Verdict, ...] = ("passed", "warnings", "failed")
@@ -78,9 +81,9 @@ def _judged(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -
     """Scores and checks; a verdict only where gradients could be looked at, and never a better one than on entry."""
     scored: list[Scored] = []
     checks = list(admitted.checks)
-    if admitted.black_box:  # of what has no gradient no draws have to be averaged
-        spec = _with(spec, strict=_strict(spec).model_copy(update={"eot": 1}))
-    for event in Evaluation(spec, admitted.net, splits, work, []).run():
+    if admitted.black_box and _strict(spec).eot == "auto":  # what has no gradient does not say how many it needs
+        spec = _with(spec, strict=_strict(spec).model_copy(update={"eot": BLIND_DRAWS}))
+    for event in Evaluation(spec, admitted.net, splits, work, [], load=_nothing_stored).run():
         if not isinstance(event, Scored):
             yield event
         elif event.protocol == "strict":
@@ -95,6 +98,10 @@ def _judged(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -
             worst = max((event.verdict, *(check.verdict for check in checks)), key=WORST.index)
             event = event.model_copy(update={"verdict": worst})
         yield event
+
+
+def _nothing_stored(sha256: str) -> nn.Module:
+    raise UnreadableModel(sha256, "there are no stored networks here; a service has them")
 
 
 def _strict(spec: Examination) -> Strict:

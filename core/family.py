@@ -75,11 +75,16 @@ def members(package: str) -> "dict[str, type[Plugin]]":
 
 def _installed(entry: EntryPoint) -> "type[Plugin]":
     """The plug-in that an installed distribution names."""
-    member = entry.load()
-    if not (
+    member: type[Plugin] = entry.load()
+    named = (
         isinstance(member, type) and issubclass(member, Plugin) and member.model_fields["name"].default == entry.name
-    ):
+    )
+    if not named:
         raise LookupError(f"the entry point {entry.name} = {entry.value} is no plug-in named {entry.name!r}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", entry.name):
+        raise LookupError(
+            f"the plug-in {entry.name!r} must be named by at most 32 small letters, digits and underscores"
+        )
     return member
 
 

@@ -19,6 +19,8 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel], p
     """Every error as a problem with a JSON pointer into the document."""
     for found in error.errors(include_url=False):
         path = list(_path(found["loc"], document))
+        if found["type"] == "too_short" and _at(path, document):
+            continue  # it is what is wrong inside that leaves nothing
         if found["type"] == "union_tag_invalid" and isinstance(_at(path, document), dict):
             path.append("name")
         pointer = prefix + "".join(f"/{_escaped(part)}" for part in path)

@@ -27,7 +27,7 @@ from core.blueprint import Blueprint
 from core.channels import layers
 from core.datasets.base import Splits
 from core.device import numerics
-from core.errors import Cancelled, OutOfMemory, UnreadableModel
+from core.errors import Cancelled, InvalidSpec, OutOfMemory, Problem, UnreadableModel
 from core.evaluate import Evaluation
 from core.events import (
     TRAINED,
@@ -42,6 +42,7 @@ from core.events import (
     PhaseStarted,
     Progress,
     Scored,
+    Witnessed,
 )
 from core.exporters.base import Exporter
 from core.exporters.compact import Compact
@@ -129,6 +130,8 @@ class Run:
         """The same events, asking `stop` after each; who is to stop leaves a checkpoint of the batches that are whole."""
         for event in events:
             yield event
+            if isinstance(event, Witnessed):
+                continue  # the number that rests on it comes next, and then a checkpoint that knows both
             wish = self.stop()
             if wish == "cancel":
                 raise Cancelled
@@ -148,7 +151,10 @@ class Run:
         """The attacks under which the network is not yet scored, each score with its checkpoint, and one every minute."""
         work, scored = self.place.work, self.scored
         saved, load = self.under_way, self._stored
-        self.evaluation = Evaluation(self.spec, net, self.splits, work, scored, network, saved, load)
+        evaluation = Evaluation(self.spec, net, self.splits, work, scored, network, saved, load)
+        if evaluation.finished:
+            return  # and what is known of another network stays known
+        self.evaluation = evaluation
         began = time.monotonic()
         for event in self._obeying(self.evaluation.run()):
             if isinstance(event, Scored):
@@ -156,7 +162,7 @@ class Run:
                 yield event.model_copy(update={"checkpoint": self._save(self.phase)})
             else:
                 yield event
-            if time.monotonic() - began >= SECONDS_BETWEEN_SAVES:
+            if time.monotonic() - began >= SECONDS_BETWEEN_SAVES and not isinstance(event, Witnessed):
                 yield self._save(self.phase)
                 began = time.monotonic()
 
@@ -171,7 +177,7 @@ class Run:
     def _save(self, phase: Phase) -> CheckpointSaved:
         """A checkpoint of what is known after training: the selected network, all scores, the evaluation under way."""
         scored = [one.model_dump(mode="json") for one in self.scored]
-        under_way = self.evaluation.state if self.evaluation else None
+        under_way = self.evaluation.state if self.evaluation else self.under_way
         state = {
             "phase": phase,
             "spec": self.spec.digest,
@@ -200,7 +206,11 @@ class Judging(Run):
 
     def _prepare(self) -> Iterator[Event]:
         """Data on the device, and the stored network."""
-        assert self.network.sha256, "an evaluation that runs has been told its file"
+        if not self.network.sha256:
+            problem = Problem(
+                "/network/job", "names a job, which only a service knows", str(self.network.job), "network.sha256"
+            )
+            raise InvalidSpec((problem,))
         self.net = self._stored(self.network.sha256)
         self.splits = self.spec.dataset.load(self.place.data).to(self.place.device)
         self.clock.work = passes(self.spec, self.net)

@@ -207,7 +207,7 @@ def parse_network(document: Any, prefix: str = "") -> Network:
 
 def stored(document: dict[str, Any]) -> AnySpec:
     """A resolved specification, from the JSON values that `json_dict` gave."""
-    return KINDS[document["kind"]].model_validate(document)
+    return KINDS[document["kind"]].model_validate(document).resolved()
 
 
 def _kind(document: Any) -> type[JobSpec] | type[EvaluateSpec]:
@@ -301,7 +301,22 @@ def _unfit_attacks(spec: Spec, at: str) -> Iterator[Problem]:
     evaluate = spec.resolved().evaluate
     yield from _unfit_list(spec, f"{at}/evaluate/paper/attacks", evaluate.paper.attacks)
     if evaluate.strict:
-        yield from _unfit_list(spec, f"{at}/evaluate/strict/attacks", evaluate.strict.attacks or ())
+        strict = evaluate.strict.attacks or ()
+        yield from _unfit_list(spec, f"{at}/evaluate/strict/attacks", strict)
+        if not any(_searches_all(attack, spec.threat, evaluate.strict.images) for attack in strict):
+            ball = f"{spec.threat.norm} ball of {spec.threat.eps} on all images"
+            yield Problem(
+                f"{at}/evaluate/strict/attacks",
+                "would call images robust that nothing attacked: none searches the job's ball on all images",
+                [attack.label for attack in strict],
+                f"an attack in the {ball}",
+            )
+
+
+def _searches_all(attack: Attack, threat: Threat, images: int | None) -> bool:
+    """Whether an attack looks in the whole ball, at every image of the strict protocol."""
+    ball = (attack.norm, attack.eps) == (threat.norm, threat.eps)
+    return ball and (attack.images is None or attack.images >= (images or 0))
 
 
 def _unfit_list(spec: Spec, at: str, attacks: tuple[Attack, ...]) -> Iterator[Problem]:

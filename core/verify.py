@@ -79,7 +79,7 @@ def _with_constants(net: nn.Module, constants: tuple[float, ...]) -> nn.Module:
     if len(layers) != len(constants):
         raise Mismatch(f"{len(layers)} layers with noise over the batch", f"constants for {len(constants)}")
     for layer, constant in zip(layers, constants, strict=True):
-        layer.frozen = torch.tensor(constant)
+        layer.frozen = torch.tensor(constant, device=next((p.device for p in net.parameters()), None))
     return net
 
 
@@ -96,7 +96,7 @@ def _problems(archive: Archive, farthest: float, found: float, allowed: float) -
         yield f"an image lies {farthest:.6g} from its original, outside the {about.threat.norm} ball of {eps:.6g}"
     if not bool(((archive.adversarial >= 0) & (archive.adversarial <= 1)).all()):
         yield "a pixel lies outside [0, 1]"
-    if abs(float(archive.right.double().mean()) - about.accuracy) > 1e-6:
+    if not abs(float(archive.right.double().mean()) - about.accuracy) <= 1e-6:
         yield "the stated accuracy is not the mean of the images' own figures"
-    if abs(found - about.accuracy) > allowed + 1e-9:
+    if not abs(found - about.accuracy) <= allowed + 1e-9:
         yield f"the network gets {100 * found:.2f} % right, the archive states {100 * about.accuracy:.2f} %"

@@ -14,9 +14,11 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from core.candidates import Candidates
 from core.datasets.base import Split
@@ -43,7 +45,7 @@ class About(Settings):
     """Names for the numbers in `by`."""
     accuracy: float
     """The printed number, in [0, 1]."""
-    draws: int
+    draws: Annotated[int, Field(ge=1)]
     """Judging draws."""
     frozen: tuple[float, ...]
     """Of a network whose noise spans a batch: the constants that its layers went by instead, in order."""
@@ -84,3 +86,5 @@ class Archive:
             raise ValueError("the arrays should be uint8, int64, float32, int64, float32")
         if not bool(((self.by >= 0) & (self.by < len(self.about.attacks))).all()):
             raise ValueError("by should be numbers of attacks")
+        if not bool(((self.right >= 0) & (self.right <= 1)).all()):
+            raise ValueError("right should be shares from 0 to 1")

@@ -35,12 +35,19 @@ def run_here(spec: str | dict[str, Any], home: Path, data: Path, device: str, as
             place = Place(home / f"{seed.name}-seed{seed.seed}", data, device, lambda digest: _model(home, digest))
             for event in run(seed, place):
                 _print(event.model_dump(mode="json"), as_json)
+                _forget(place.work / "checkpoints")
     except InvalidSpec as error:
         return _invalid(error)
     except SparringError as error:
         print(error, file=sys.stderr)
         return FAILED
     return OK
+
+
+def _forget(checkpoints: Path) -> None:
+    """Keep the newest two: the one to go on from, and the one before in case it is damaged."""
+    for path in sorted(checkpoints.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)[:-2]:
+        path.unlink()
 
 
 def _model(home: Path, digest: str) -> Path:
@@ -134,12 +141,17 @@ def evaluate(
     Returns a `core.examine.Report`: `clean`, `robust`, `scores` by attack, `checks`, `verdict`, `words`. Raises the errors of
     `core.errors`: `NetworkMissing`, `NetworkUnfit`, `NoGradients`, `InvalidSpec`, `DatasetUnavailable`.
     """
+
+    from core.device import is_there
+    from core.errors import InvalidSpec, Problem
     from core.examine import USUAL_ATTACKS, Report, examine, opened, without_gradients
     from core.spec import parse_examination
 
     strict = {"images": images, "attacks": USUAL_ATTACKS if attacks is None else attacks}
     judged = {"batch_size": batch_size, "images": images, "audit": audit, "strict": strict}
     spec = parse_examination({"dataset": data, "threat": {"norm": norm, "eps": eps}, "evaluate": judged, "seed": seed})
+    if not is_there(device):
+        raise InvalidSpec((Problem("/device", "is not there", device, "cpu"),))
     splits = spec.dataset.load(Path(root)).to(device)
     admitted = opened(network, spec, splits.test, model)
     if admitted.black_box and attacks is None:

@@ -87,7 +87,7 @@ def test_the_science_neither_prints_nor_reads_the_environment(root: Path) -> Non
 def test_no_file_is_over_400_lines(root: Path) -> None:
     kept = {".py", ".md", ".js", ".css", ".html", ".yaml", ".yml", ".toml"}
     for path in tracked(root):
-        if path.suffix in kept and "vendor" not in path.parts:
+        if path.suffix in kept and "vendor" not in path.parts and "reference" not in path.parts:  # that is generated
             assert len(path.read_text().splitlines()) <= MAX_LINES, path
 
 

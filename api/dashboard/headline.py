@@ -41,15 +41,25 @@ def robust(results: Sequence[dict[str, Any]], last: dict[str, Any], spec: dict[s
     """Of the paper's protocol: the lowest accuracy under IFGSM or PGD; under any attack on the most images, where a job asks
     for neither."""
     asked = {attack["name"] for attack in spec["evaluate"]["paper"]["attacks"]}
-    attacked = [one for one in results if one["attack"] and one["protocol"] == "paper"]
+    ball = (spec["threat"]["norm"], spec["threat"]["eps"])
+    attacked = [
+        one for one in results if one["attack"] and one["protocol"] == "paper" and _ball(one["attack"], ball) == ball
+    ]
     iterated = [one for one in attacked if one["attack"]["name"] in ITERATED]
     if asked.isdisjoint(ITERATED) and attacked:
         most = max(one["images"] for one in attacked)
         iterated = [one for one in attacked if one["images"] == most]
     if iterated:
         return judged(min(iterated, key=lambda one: float(one["accuracy"])))
+    if strict(results):  # the test set has spoken, under the other protocol
+        return None
     select = selection(spec) or {"metric": "clean"}
     return None if select["metric"] == "clean" else validated(select["metric"], last, spec)
+
+
+def _ball(attack: dict[str, Any], other: tuple[str, Any]) -> tuple[str, Any]:
+    """Norm and radius of an attack; those of `other` where it does not say them."""
+    return attack.get("norm") or other[0], other[1] if attack.get("eps") is None else attack["eps"]
 
 
 def clean(

@@ -54,7 +54,7 @@ def asked(spec: dict[str, Any], phase: str) -> bool:
 
 def planned(spec: dict[str, Any], phase: str) -> str:
     """How much there is to do in a phase."""
-    attacks = len(spec["evaluate"]["paper"]["attacks"]) + len((spec["evaluate"]["strict"] or {}).get("attacks", ()))
+    attacks = len(spec["evaluate"]["paper"]["attacks"]) + len((spec["evaluate"].get("strict") or {}).get("attacks", ()))
     amount = {
         "train": (spec.get("train", {}).get("epochs", 0), "epoch"),
         "evaluate": (attacks, "attack"),
@@ -167,7 +167,7 @@ def short(spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 def judged(spec: dict[str, Any]) -> list[tuple[str, str]]:
     """The settings of an evaluation."""
-    evaluate, strict = spec["evaluate"], spec["evaluate"]["strict"]
+    evaluate, strict = spec["evaluate"], spec["evaluate"].get("strict")
     labels = {name: ", ".join(one["label"] for one in (evaluate[name] or {}).get("attacks", ())) for name in PROTOCOLS}
     return [
         ("Network", spec["network"]["sha256"][:16]),

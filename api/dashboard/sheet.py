@@ -126,7 +126,7 @@ class Sheet:
 
     def strict(self) -> dict[str, Any]:
         """The attack table of the strict protocol, and accuracy against the radius."""
-        asked, threat = self.job.spec["evaluate"]["strict"], self.job.spec["threat"]
+        asked, threat = self.job.spec["evaluate"].get("strict"), self.job.spec["threat"]
         rows = robustness.strict(self.results, self.kept, threat)
         return {
             "strict": rows,

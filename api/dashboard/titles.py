@@ -107,7 +107,7 @@ def attack(body: dict[str, Any]) -> str:
     settings = body["attack"]
     if settings:
         return _attack(settings)
-    return "worst case" if body["label"] == WORST_CASE else "no attack"
+    return "worst case" if body.get("label") == WORST_CASE else "no attack"
 
 
 def _attack(settings: dict[str, Any]) -> str:

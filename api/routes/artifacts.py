@@ -11,7 +11,7 @@ from api.schemas import ArtifactOut, Artifacts
 from store import records
 
 router = APIRouter(prefix="/jobs", tags=["artifacts"])
-FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+FileName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")]
 
 
 @router.get("/{name}/artifacts")

@@ -89,7 +89,7 @@ def samples(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[int, Query(ge=0)] = 0,
 ) -> Samples:
-    """The images one by one, in the order of the test set; with `broken=true` those that an attack broke."""
+    """The images one by one, in the order of the test set; with `broken=true` those that strict attacks broke."""
     found = (one for one in of_job(session, job, network)[cursor:] if one.broken or not broken)
     some = list(islice(found, limit + 1))
     following = str(some[limit].n) if len(some) > limit else None

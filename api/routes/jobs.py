@@ -61,6 +61,7 @@ Body = Annotated[Sent, Depends(sent)]
 def understood(session: Session, document: Any, at: str = "") -> spec.AnySpec:
     """The resolved job that a document asks for, here; `InvalidSpec` says everything that is wrong with it."""
     job = with_gpus(session, spec.parse(networks.completed(session, document, at), at))
+    networks.sources(session, job, at)
     if isinstance(job, spec.EvaluateSpec):
         networks.shape(job, at)
     return job

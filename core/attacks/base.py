@@ -48,7 +48,8 @@ class Attack(Plugin):
         """`steps_from`, with the guarantees: in the ball and the box, network and global generators left as found."""
         with untouched(net), kept_rng():
             for candidate in self.steps_from(net, x, y, generator):
-                yield self.threat.project(candidate.detach(), x)
+                sound = torch.where(candidate.isfinite(), candidate.detach(), x)  # NaN would pass for "broken"
+                yield self.threat.project(sound, x)
 
     def perturb(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """The adversarial images, (B, C, H, W): what `search` yields last."""
@@ -84,6 +85,11 @@ class Attack(Plugin):
     def needs_noise(self) -> bool:
         """Whether it means something on random networks alone."""
         return False
+
+    @property
+    def source_sha256(self) -> str | None:
+        """The stored network that it needs, by the SHA-256 of its file; none for most."""
+        return None
 
     @property
     def least_classes(self) -> int:

@@ -56,6 +56,11 @@ class Composite(Attack):
         return self.attack.needs_noise
 
     @property
+    def source_sha256(self) -> str | None:
+        """The one that the part needs."""
+        return self.attack.source_sha256
+
+    @property
     def least_classes(self) -> int:
         """As many as the part needs."""
         return self.attack.least_classes

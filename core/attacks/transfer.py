@@ -63,6 +63,11 @@ class Transfer(Composite):
         return self.source == TWIN
 
     @property
+    def source_sha256(self) -> str | None:
+        """The stored model, where it is one."""
+        return None if self.source == TWIN else self.source
+
+    @property
     def black_box(self) -> bool:
         """It takes no gradient of the network that is judged."""
         return True

@@ -9,7 +9,7 @@ from core.attacks.pgd import Pgd
 from core.audit.strength import Strength
 from core.audit.subject import Look, Subject, apart
 from core.device import generator
-from core.noise import Quiet, reseed
+from core.noise import Foreign, Quiet, reseed
 from core.threat import Threat
 
 
@@ -28,7 +28,10 @@ def repeatable(subject: Subject) -> Look:
     """
     many = subject.images.prefix(subject.spec.evaluate.batch_size)
     again = subject.differ(many)
-    company = torch.zeros_like(again) if subject.foreign else _in_company(subject, many.batch(0, len(many))[0])
+    foreign = any(
+        isinstance(module, Foreign) for module in subject.net.modules()
+    )  # whose company cannot be told from its draws
+    company = torch.zeros_like(again) if foreign else _in_company(subject, many.batch(0, len(many))[0])
     share = 100 * float((again | company).double().mean())
     words = "The same image gets the same logits, asked again and among other images."
     if again.any():

@@ -13,6 +13,7 @@ from core.noise import Expectation
 from core.spec import Spec
 from core.threat import Threat
 
+GUESSED = 8
 LOSS_NAMES: dict[Ascended, str] = {"ce": "cross-entropy", "margin": "margin", "dlr": "difference of logits ratio"}
 
 
@@ -90,7 +91,15 @@ def of_the_evaluation(spec: Spec, random: bool) -> Strength:
     losses = dict.fromkeys(_loss(attack) for attack in [longest, *seeing])
     kept = tuple(losses) if spec.evaluate.audit == "full" and not random else tuple(losses)[:1]
     step = longest.step if isinstance(longest, GradientAttack) else None
-    return Strength(longest.length, longest.tries, kept, keep=keep, step=step)
+    return Strength(longest.length, longest.tries, kept, draws_of(spec), keep=keep, step=step)
+
+
+def draws_of(spec: Spec) -> int:
+    """Draws that a gradient of the evaluation averages; where the evaluation is yet to find how many, 8."""
+    strict = spec.evaluate.strict
+    if not strict:
+        return 1
+    return GUESSED if strict.eot == "auto" else strict.eot
 
 
 def _loss(attack: Attack) -> Ascended:

@@ -6,7 +6,7 @@ image passes, and more than three are needed to fail.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -47,7 +47,10 @@ class Subject:
         self.net = Foreign(self.given) if self.foreign else self.given
         self.random = bool(stochastic_layers(self.net))
         self.draws = DRAWS if self.random else 1
-        self.strength = of_the_evaluation(self.spec, self.random)
+        found = of_the_evaluation(self.spec, self.random)
+        self.strength = replace(found, draws=max((one.eot for one in self.scored if one.attack), default=found.draws))
+        if self.spec.evaluate.strict:
+            self.net = self.alone  # as the strict protocol judged it: each image its own problem
         self._evaluated: Tensor | None = None
         self._strongest: Tensor | None = None
 

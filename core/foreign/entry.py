@@ -121,7 +121,7 @@ def _differentiable(net: nn.Module, name: str, x: Tensor) -> nn.Module:
         raise NetworkUnfit(name, f"its gradient to the pixels fails: {words}", remedy) from error
     if slope is not None:
         return net
-    return BlackBox(net, name, "its logits are cut off from its pixels, by no_grad or detach")
+    return BlackBox(net, name, "its logits are cut off from its pixels, by no_grad or detach").to(x.device)
 
 
 def _probabilities(logits: Tensor) -> Checked:

@@ -282,7 +282,7 @@ def test_radii_of_two_protocols_or_of_other_images_are_never_one_curve() -> None
 def test_the_audit_stands_alone(api: Any, job: Job) -> None:
     found = api.get(f"/api/v1/evaluations/{job.id}/audit").json()
     assert (found["asked"], found["verdict"]) == ("quick", job.trust)
-    assert [check["check"] for check in found["checks"]][:2] == ["eps_0", "eps_0.5"]
+    assert [check["check"] for check in found["checks"]][:2] == ["repeatable", "eps_0"]
 
 
 def test_a_job_of_the_papers_protocol_alone_has_outcomes_without_worst_candidates(api: Any) -> None:

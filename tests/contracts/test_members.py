@@ -111,6 +111,9 @@ class Ours(Attack):
     @property
     def passes(self):
         return 0.5
+
+class Loud(Ours):
+    name: Literal["Ours"] = "Ours"
 """
 
 
@@ -149,6 +152,7 @@ def test_an_installed_attack_is_a_member_like_any_other(installed) -> None:
     [
         ("pgd = our_attacks:Ours", "is named 'pgd', as another member of core.attacks"),
         ("theirs = our_attacks:Ours", "theirs = our_attacks:Ours is no plug-in named 'theirs'"),
+        ("Ours = our_attacks:Loud", "'Ours' must be named by at most 32 small letters"),
         ("ours = our_attacks:Literal", "ours = our_attacks:Literal is no plug-in named 'ours'"),
     ],
 )

@@ -40,8 +40,8 @@ def test_few_images_rank_nothing_less_than_three_points_apart() -> None:
 
 def test_a_method_is_not_better_for_its_seeds_luck() -> None:
     """Seeds that differ by more than the methods do: images alone would call it a difference, images and seeds do not."""
-    one = [outcomes(accuracy, 3000, seed) for seed, accuracy in enumerate((0.50, 0.60))]
-    other = [outcomes(accuracy, 3000, seed + 10) for seed, accuracy in enumerate((0.48, 0.57))]
+    one = [outcomes(accuracy, 3000, seed) for seed, accuracy in enumerate((0.50, 0.55, 0.60))]
+    other = [outcomes(accuracy, 3000, seed + 10) for seed, accuracy in enumerate((0.48, 0.525, 0.57))]
     found = methods(one, other)
     assert found.difference == pytest.approx(0.025, abs=0.015)
     assert found.interval.low < 0 < found.interval.high
@@ -65,7 +65,7 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     for trial in range(30):
         draw = np.random.default_rng(trial)
         hard = draw.random(150)
-        a, b = ([[float(x) for x in hard < share]] * 2 for share in (0.7, 0.6))
+        a, b = ([[float(x) for x in hard < share]] * 3 for share in (0.7, 0.6))
         low, high = methods(a, b).interval
         covered += low <= 0.1 <= high
     assert covered >= 25, "the 0.5 % quantile of 30 coins of 0.95"
@@ -80,7 +80,7 @@ def test_holm_is_the_example_of_the_textbooks() -> None:
 @pytest.mark.parametrize(
     ("ones", "others", "message"),
     [
-        ([[1.0, 0.0]], [[1.0, 0.0]], "given 1 and 1 seeds"),
+        ([[1.0, 0.0]] * 2, [[1.0, 0.0]] * 3, "given 2 and 3 seeds"),
         ([[1.0, 0.0]] * 2, [[1.0]] * 2, r"outcomes of \[1, 2\] images"),
     ],
 )

@@ -92,7 +92,7 @@ def test_what_is_judged_is_the_network_in_the_file(whole: list[Event], monkeypat
 
     class Noting:
         def __init__(self, _spec, net: nn.Module, _splits, _work, _done, network: str, _saved, _load) -> None:
-            judged[network], self.state = net, None
+            judged[network], self.state, self.finished = net, None, False
 
         def run(self) -> Iterator[Event]:
             yield from ()

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.audit import Audit
 from core.candidates import Candidates
-from core.datasets.base import Split
+from core.datasets.base import Split, Splits
 from core.eot import MOST, STABLE, agreement, draws_needed
 from core.errors import InvalidSpec, Mismatch, UnreadableArchive, UnreadableModel
 from core.evaluate import Evaluation
-from core.events import CheckpointSaved, Event, Exported, Progress, Scored, Witnessed
+from core.events import Checked, CheckpointSaved, Event, Exported, Progress, Scored, Witnessed
 from core.exporters.safetensors import Safetensors
 from core.models.enresnet import EnResNet, FeynmanKacNoise
 from core.noise import Expectation, frozen, joint_layers, reseed
@@ -299,6 +300,10 @@ def test_an_expectation_gives_mean_logits(points) -> None:
         ({"attacks": [{"name": "fgsm", "label": "worst_case"}]}, "/evaluate/strict/attacks/0/label", "is taken"),
         ({"attacks": [{"name": "cw_linf", "norm": "l2"}]}, "/evaluate/strict/attacks/0/norm", "does not search there"),
         ({"attacks": [{"name": "pgd", "eps": 1.5}]}, "/evaluate/strict/attacks/0/eps", "more than the whole box"),
+        ({"attacks": [{"name": "pgd", "eps": "1/2550"}]}, "/evaluate/strict/attacks", "robust that nothing attacked"),
+        ({"attacks": [{"name": "pgd", "norm": "l2"}]}, "/evaluate/strict/attacks", "robust that nothing attacked"),
+        ({"attacks": [{"name": "pgd", "images": 4}]}, "/evaluate/strict/attacks", "robust that nothing attacked"),
+        ({"attacks": [{"name": "pgd", "epz": 1}]}, "/evaluate/strict/attacks/0/epz", "is not a known key"),
         ({"eot": 0}, "/evaluate/strict/eot", "greater than or equal to 1"),
         ({"precision": "bf16"}, "/evaluate/strict/precision", "is not a known value"),
     ],
@@ -306,7 +311,9 @@ def test_an_expectation_gives_mean_logits(points) -> None:
 def test_what_is_wrong_with_a_strict_protocol_is_named(strict, pointer: str, message: str) -> None:
     with pytest.raises(InvalidSpec, match=message) as caught:
         parse({**JOB, "evaluate": {**JOB["evaluate"], "strict": strict}})
-    assert pointer in [problem.pointer for problem in caught.value.problems]
+    pointers = [problem.pointer for problem in caught.value.problems]
+    assert pointer in pointers
+    assert "/evaluate/strict/attacks" not in pointers or pointer.startswith("/evaluate/strict/attacks")
 
 
 def test_the_resolved_job_names_its_strict_attacks_and_images() -> None:
@@ -367,3 +374,77 @@ def test_a_twin_without_noise_needs_a_network_with_noise() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     with pytest.raises(InvalidSpec, match="the network has no noise"):
         list(Evaluation(spec, net, spec.dataset.load(Path()), Path(), []).run())
+
+
+class Nan(nn.Module):
+    """A linear network with a branch that adds nothing, and whose gradient is not a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(784, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1)) + torch.where(x > 2, (x - 2).sqrt(), 0).sum()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_gradient_that_is_not_a_number_breaks_nothing_and_is_found_by_the_audit(norm: str, tmp_path: Path) -> None:
+    judged = {"images": 32, "strict": {"attacks": [{"name": "pgd", "steps": 3}, "apgd_ce"]}}
+    spec = parse({**JOB, "threat": {"norm": norm, "eps": 0.05}, "evaluate": judged})
+    net, test = Nan().eval(), spec.dataset.load(Path()).test.prefix(32)
+    right = Split(test.x, net(test.batch(0, 32)[0]).argmax(1))
+    events = list(Evaluation(spec, net, Splits(right, right, right, ""), tmp_path, []).run())
+    assert scores(events)["strict", "worst_case"].accuracy > 0.5, "no image is lost to NaN"
+    assert archives(events)["worst_case"].adversarial.isfinite().all()
+    checks = {
+        one.check: one.verdict for one in Audit(spec, net, right, of(events, Scored)).run() if isinstance(one, Checked)
+    }
+    assert checks["zero_gradients"] == "failed"
+
+
+def test_noise_over_a_batch_is_frozen_on_as_many_training_images_as_there_are(tmp_path: Path) -> None:
+    spec = parse({**RANDOM, "evaluate": {"images": 16, "batch_size": 100, "strict": {"attacks": ["fgsm"], "eot": 1}}})
+    net, splits = EnResNet(depth=8, members=1).create(10, 1, 0).eval(), spec.dataset.load(Path())
+    few = Splits(splits.train.prefix(150), splits.validation, splits.test, "")
+    assert scores(list(Evaluation(spec, net, few, tmp_path, []).run()))["strict", "worst_case"].images == 16
+
+
+def test_a_second_resume_keeps_what_is_known_of_an_exported_network(tmp_path: Path) -> None:
+    job = {**JOB, "export": ["int8"], "evaluate": {**JOB["evaluate"], "audit": "quick"}}
+    whole = {
+        one.label: one.accuracy
+        for one in of(list(run(parse(job), Place(tmp_path / "whole", tmp_path))), Scored)
+        if one.protocol == "strict" and one.network != "trained"
+    }
+
+    def until(name: str, stop: Any, resume: Resume | None) -> list[Event]:
+        seen: list[Event] = []
+        for event in run(parse(job), Place(tmp_path / name, tmp_path), resume, lambda: "save" if stop(seen) else None):
+            seen.append(event)
+        return seen
+
+    def saved(events: list[Event]) -> Resume:
+        kept = [one.checkpoint if isinstance(one, Scored) else one for one in events]
+        last = [one for one in kept if isinstance(one, CheckpointSaved)][-1]
+        return Resume(Path(last.path), last.sha256)
+
+    first = until(
+        "a", lambda seen: any(one.network != "trained" and one.label == "pgd5" for one in of(seen, Scored)), None
+    )
+    second = until("b", lambda seen: bool(of(seen, Checked)), saved(first))
+    third = until("c", lambda seen: False, saved(second))
+    found = {
+        one.label: one.accuracy
+        for one in of(first + second + third, Scored)
+        if one.protocol == "strict" and one.network != "trained"
+    }
+    assert found == whole
+    assert [one.label for one in of(third, Scored)] == ["cw_linf5", "worst_case"]
+
+
+def test_a_save_between_an_archive_and_its_number_waits_for_the_number(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    for event in run(parse(JOB), Place(tmp_path, tmp_path), stop=lambda: "save" if of(seen, Witnessed) else None):
+        seen.append(event)
+    assert [one.label for one in of(seen, Scored)][-1] == "pgd5"
