@@ -66,7 +66,7 @@ def sentence(event: dict[str, Any]) -> str | None:
             label = (
                 event["label"] if event.get("protocol", "paper") == "paper" else f"{event['protocol']} {event['label']}"
             )
-            return f"{whose}{label:<12} {found}"
+            return f"{whose}{label:<20} {found}"
         case "checked":
             return f"audit: {event['check']} {event['verdict']}: {event['words']}"
         case "exported":

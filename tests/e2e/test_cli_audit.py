@@ -66,7 +66,7 @@ def test_a_report_is_told_in_words_or_as_json(file: Path) -> None:
     assert report["verdict"] in ("passed", "warnings")
     assert out.splitlines()[-1] == f"verdict: {report['verdict']}. {report['words']}"
     for label, score in report["scores"].items():
-        assert f"{label:<12} {100 * score['accuracy']:5.1f} %" in out
+        assert f"{f'strict {label}':<20} {100 * score['accuracy']:5.1f} %" in out
     for check in report["checks"]:
         assert f"audit: {check['check']} {check['verdict']}: {check['words']}" in out
 
