@@ -19,7 +19,7 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel], p
     """Every error as a problem with a JSON pointer into the document."""
     for found in error.errors(include_url=False):
         path = list(_path(found["loc"], document))
-        if found["type"] == "too_short" and _at(path, document):
+        if found["type"] == "too_short" and len(_at(path, document)) >= found["ctx"]["min_length"]:
             continue  # it is what is wrong inside that leaves nothing
         if found["type"] == "union_tag_invalid" and isinstance(_at(path, document), dict):
             path.append("name")

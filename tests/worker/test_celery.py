@@ -33,6 +33,7 @@ def celery(database: Session, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
         "--without-mingle",
     ]
     changed = {"SPARRING_CPU_SLOTS": "2", "SPARRING_HEARTBEAT_SECONDS": "0.2", "SPARRING_WORK": str(tmp_path)}
+    changed["SPARRING_REAPER_SECONDS"] = "1"  # the tests' own api sleeps, a worker does not
     with subprocess.Popen(command, env=os.environ | changed | {"CUDA_VISIBLE_DEVICES": ""}) as process:
         yield process
         process.kill()
@@ -65,4 +66,4 @@ def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(database: S
         assert "ValidationError" in path.read_text()
     until(lambda _: os.listdir(tmp_path) == ["slots"], 5, "no folders left")
     celery.send_signal(signal.SIGTERM)
-    assert celery.wait(20) == 0
+    assert celery.wait(60) == 0
