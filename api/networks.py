@@ -11,7 +11,7 @@ from core.errors import InvalidSpec, Mismatch, Problem, UnreadableModel
 from core.exporters.base import Exporter
 from core.family import members
 from core.noise import stochastic_layers
-from core.spec import AnySpec, EvaluateSpec, Network, no_noise, parse_network
+from core.spec import AnySpec, EvaluateSpec, Network, parse_network
 from store import artifacts, jobs, records
 from store.tables import Artifact
 
@@ -67,14 +67,9 @@ def _exporter(file: Artifact) -> type[Exporter]:
 
 def sources(session: Session, job: AnySpec, at: str) -> None:
     """Raise `InvalidSpec` where an attack is to be made against a network that is not stored, or takes other images."""
-    lists = {
-        "paper": job.evaluate.paper.attacks,
-        "strict": job.evaluate.strict.attacks or () if job.evaluate.strict else (),
-    }
-    for name, attacks in lists.items():
-        for number, attack in enumerate(attacks):
-            if attack.source_sha256:
-                _source(session, job, attack.source_sha256, f"{at}/evaluate/{name}/attacks/{number}")
+    for here, attack in job.attacks(at):
+        if attack.source_sha256:
+            _source(session, job, attack.source_sha256, here)
 
 
 def _source(session: Session, job: AnySpec, sha256: str, at: str) -> None:
@@ -104,10 +99,5 @@ def shape(job: EvaluateSpec, at: str = "") -> nn.Module:
         raise _wrong(at, "dataset", "does not fit the network", error.wants, error.has) from None
     with torch.device("meta"):
         net = blueprint.build()
-    strict = job.evaluate.strict.attacks or () if job.evaluate.strict else ()
-    lists = {"paper": job.evaluate.paper.attacks, "strict": strict}
-    found = [(name, n) for name, attacks in lists.items() for n, attack in enumerate(attacks) if attack.needs_noise]
-    if found and not stochastic_layers(net):
-        places = [f"{at}/evaluate/{name}/attacks/{n}" for name, n in found]
-        raise InvalidSpec(tuple(no_noise(place, "the network has no noise") for place in places))
+    job.check_noise(bool(stochastic_layers(net)), at)
     return net

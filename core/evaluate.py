@@ -25,13 +25,12 @@ from core.attacks.base import Attack
 from core.candidates import Candidates
 from core.datasets.base import Split, Splits
 from core.eot import MOST, STABLE, draws_needed
-from core.errors import InvalidSpec
 from core.events import TRAINED, WORST_CASE, Event, Noticed, Phase, Progress, Protocol, Scored, Witnessed
 from core.files import sha256
 from core.intervals import wilson
 from core.noise import Expectation, frozen, joint_layers, reseed, stochastic_layers
 from core.protocols import Strict
-from core.spec import Spec, no_noise
+from core.spec import Spec
 from core.witness import About
 
 CONTEXT = 8
@@ -84,20 +83,12 @@ class Evaluation:
 
     def run(self) -> Iterator[Event]:
         """Every score that is not there yet. `InvalidSpec` where an attack needs noise and the network has none."""
-        self._check_noise()
+        self.spec.check_noise(self.random)
         for number, attack in enumerate([None, *self.spec.evaluate.paper.attacks]):
             if ("paper", label_of(attack)) not in self.done:
                 yield from self._paper(number, attack)
         if self.strict:
             yield from self._strict(self.strict)
-
-    def _check_noise(self) -> None:
-        strict = self.strict.attacks or () if self.strict else ()
-        lists = {"paper": self.spec.evaluate.paper.attacks, "strict": strict}
-        found = [(name, n) for name, attacks in lists.items() for n, attack in enumerate(attacks) if attack.needs_noise]
-        if found and not self.random:
-            at = [f"/evaluate/{name}/attacks/{n}" for name, n in found]
-            raise InvalidSpec(tuple(no_noise(one, "the network has no noise") for one in at))
 
     def _paper(self, number: int, attack: Attack | None) -> Iterator[Event]:
         began, offered = time.monotonic(), self._offered(attack)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from core import audit
+from core.audit.strength import draws_of
 from core.events import PHASES, Event, Phase, Progress
 from core.measure import macs
 from core.models.base import parameters
@@ -19,7 +20,6 @@ from core.noise import stochastic_layers
 from core.selection import adversary
 from core.spec import JobSpec, Spec, shape_of
 
-GUESSED_DRAWS = 8
 SECONDS_BETWEEN = 0.5
 """No two progress events are closer than this."""
 
@@ -41,8 +41,7 @@ def _evaluation(spec: Spec, random: bool) -> float:
     strict = spec.evaluate.strict
     if not strict or not random:
         return spec.evaluation_passes()
-    draws = GUESSED_DRAWS if strict.eot == "auto" else strict.eot
-    return spec.evaluation_passes(draws, strict.selection_draws + strict.judging_draws)
+    return spec.evaluation_passes(draws_of(spec), strict.selection_draws + strict.judging_draws)
 
 
 def _shape(spec: Spec, net: nn.Module | None) -> nn.Module:

@@ -88,6 +88,18 @@ class Spec(Settings):
         """One job for each seed."""
         yield self
 
+    def attacks(self, at: str = "") -> Iterator[tuple[str, Attack]]:
+        """The attacks of both protocols, each with its pointer below `at`."""
+        paper, strict = self.evaluate.paper.attacks, self.evaluate.strict
+        for name, attacks in (("paper", paper), ("strict", strict.attacks or () if strict else ())):
+            yield from ((f"{at}/evaluate/{name}/attacks/{number}", attack) for number, attack in enumerate(attacks))
+
+    def check_noise(self, random: bool, at: str = "") -> None:
+        """Raise `InvalidSpec` where an attack needs noise and the network has none."""
+        found = [here for here, attack in self.attacks(at) if attack.needs_noise]
+        if found and not random:
+            raise InvalidSpec(tuple(no_noise(here, "the network has no noise") for here in found))
+
     def evaluation_passes(self, draws: float = 1, judging: float = 1) -> float:
         """Forward passes of judging a network once, clean and under each attack of both protocols.
 
