@@ -17,7 +17,7 @@ from core.exporters.safetensors import Safetensors
 from core.run import Place, run
 from core.spec import JobSpec, parse
 
-IMAGES = 200
+IMAGES = 500
 JOB = {
     "name": "LeNet-5 20-50-500, Fashion-MNIST",
     "dataset": {"name": "fashion_mnist", "images": 30_000},

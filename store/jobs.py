@@ -24,8 +24,9 @@ from sqlalchemy.orm import Session
 from core.errors import Reason
 from store import feed, schedule, workers
 from store.database import uuid7
+from store.people import Project, User
 from store.settings import settings
-from store.tables import ENDED, PRIORITIES, Attempt, Job, Project, Slot, User, Worker
+from store.tables import ENDED, PRIORITIES, Attempt, Job, Slot, Worker
 
 Change = dict[str, Any]
 
@@ -359,5 +360,5 @@ def waiting(session: Session) -> int:
 def _queued(session: Session, kind: str, most: int) -> int:
     """How many jobs wait for a slot of that kind (each takes one), counted no further than `most`."""
     fits = Job.gpus == 0 if kind == "cpu" else Job.gpus > 0
-    queued = select(Job.id).where(Job.state == "queued", fits).limit(most).subquery()
+    queued = select(Job.id).where(Job.state == "queued", Job.blockers == 0, fits).limit(most).subquery()
     return session.execute(select(func.count()).select_from(queued)).scalar() or 0

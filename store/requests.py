@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from store.tables import IdempotencyKey
+from store.people import IdempotencyKey
 
 HOURS = 24
 

@@ -21,9 +21,9 @@ NEXT = text(
 WITH RECURSIVE
 -- users who wait, found by hopping along the index from one to the next
 owners(owner_id) AS (
-    (SELECT owner_id FROM jobs WHERE state = 'queued' ORDER BY owner_id LIMIT 1)
+    (SELECT owner_id FROM jobs WHERE state = 'queued' AND blockers = 0 ORDER BY owner_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT owner_id FROM jobs WHERE state = 'queued' AND owner_id > o.owner_id ORDER BY owner_id LIMIT 1)
+    SELECT (SELECT owner_id FROM jobs WHERE state = 'queued' AND blockers = 0 AND owner_id > o.owner_id ORDER BY owner_id LIMIT 1)
     FROM owners o WHERE o.owner_id IS NOT NULL
 ),
 room AS (
@@ -35,7 +35,7 @@ room AS (
 best AS (
     SELECT j.* FROM owners o CROSS JOIN room r CROSS JOIN LATERAL (
         SELECT id, owner_id, gpus, created_at FROM jobs
-        WHERE state = 'queued' AND owner_id = o.owner_id
+        WHERE state = 'queued' AND blockers = 0 AND owner_id = o.owner_id
           AND CASE WHEN gpus = 0 THEN r.cpu > 0 ELSE r.gpu >= gpus END
         ORDER BY priority DESC, created_at LIMIT 1
         FOR UPDATE SKIP LOCKED

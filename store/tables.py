@@ -1,4 +1,5 @@
-"""The tables. What a column means is said here; who may change it, in `jobs.py` and its neighbours.
+"""The tables of jobs and machines (people have theirs in `people.py`). What a column means is said here; who may change it, in
+`jobs.py` and its neighbours.
 
 Nothing but `store` and `api` sees a row. Times are the database's. An attempt writes only in a transaction that has changed
 its job's row under its fence; some tables keep the fence as well, to say whose a row is.
@@ -8,78 +9,21 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.errors import Reason
 from core.events import TRAINED
-from store.database import Base, uuid7
+from store.database import Base, one_of, uuid7
+from store.people import Project, User
 
 STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 ENDED = ("succeeded", "failed", "cancelled")
 WISHES = ("none", "pause", "cancel")
 TRUST = ("unaudited", "passed", "warnings", "failed")
-ROLES = ("viewer", "member", "maintainer", "admin")
+QUEUE_STATES = ("open", "paused", "draining")
 KINDS = ("train", "evaluate", "study")
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
-
-class User(Base):
-    """A person or a program that submits jobs."""
-
-    __tablename__ = "users"
-    __table_args__ = (_one_of("role", ROLES),)
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
-    name: Mapped[str] = mapped_column(Text, unique=True)
-    role: Mapped[str] = mapped_column(Text, default="member")
-    usage: Mapped[float] = mapped_column(default=0.0, server_default="0")
-    """Slot-seconds used, decayed to the time `usage_at` (store/schedule.py)."""
-    usage_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Token(Base):
-    """An API token: spr_<id>_<secret><crc>. The secret is not kept."""
-
-    __tablename__ = "tokens"
-
-    id: Mapped[str] = mapped_column(Text, primary_key=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
-    name: Mapped[str] = mapped_column(Text)
-    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-
-
-class BrowserSession(Base):
-    """A browser that has logged in with a token, and is out when the token is; of the cookie's value only a hash is kept."""
-
-    __tablename__ = "sessions"
-
-    cookie_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id"))
-    csrf: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime]
-
-
-class Project(Base):
-    """A name under which jobs are numbered."""
-
-    __tablename__ = "projects"
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
-    name: Mapped[str] = mapped_column(Text, unique=True)
-    jobs: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Jobs numbered so far."""
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Job(Base):
@@ -87,29 +31,35 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        _one_of("state", STATES),
-        _one_of("wish", WISHES),
-        _one_of("kind", KINDS),
-        _one_of("trust", TRUST),
-        _one_of("reason", tuple(Reason)),
+        one_of("state", STATES),
+        one_of("wish", WISHES),
+        one_of("kind", KINDS),
+        one_of("trust", TRUST),
+        one_of("reason", tuple(Reason)),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
         Index("uq_jobs_number", "project_id", "number", unique=True),
         Index("ix_jobs_newest", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_jobs_waiting",
             "owner_id",
+            "project_id",
             text("priority DESC"),
             "created_at",
-            postgresql_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued' AND blockers = 0"),
         ),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_jobs_deadlines",
+            "deadline",
+            postgresql_where=text("deadline IS NOT NULL AND state IN ('queued', 'running', 'paused')"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     group_id: Mapped[uuid.UUID] = mapped_column(index=True)
     """The jobs of one submission (its seeds)."""
-    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id"))
-    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(Project.id))
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey(User.id))
     number: Mapped[int]
     """What people call it by, within its project."""
     name: Mapped[str] = mapped_column(Text)
@@ -123,6 +73,17 @@ class Job(Base):
     """SHA-256 of what is computed."""
     priority: Mapped[int] = mapped_column(SmallInteger)
     gpus: Mapped[int] = mapped_column(SmallInteger)
+    memory: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """Bytes that each of its slots must have."""
+    deadline: Mapped[datetime | None]
+    """When it must have ended."""
+    blockers: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Jobs that must succeed first and have not yet (`dependencies`)."""
+    from_phase: Mapped[str | None] = mapped_column(Text)
+    """Where a requeued job is to begin; the checkpoints of attempts up to `from_fence` know nothing behind it."""
+    from_fence: Mapped[int] = mapped_column(default=0, server_default="0")
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Counts the changes that people made, for ETags."""
     state: Mapped[str] = mapped_column(Text, default="queued")
     wish: Mapped[str] = mapped_column(Text, default="none")
     reason: Mapped[str | None] = mapped_column(Text)
@@ -151,16 +112,26 @@ class Job(Base):
     ended_at: Mapped[datetime | None]
 
 
-class IdempotencyKey(Base):
-    """A creating request that has been answered, so that it is answered the same again."""
+class Dependency(Base):
+    """A job that waits until another has succeeded."""
 
-    __tablename__ = "idempotency_keys"
+    __tablename__ = "dependencies"
 
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    key: Mapped[str] = mapped_column(Text, primary_key=True)
-    request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    answer: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    on_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
+    met: Mapped[bool] = mapped_column(default=False)
+    """Whether it has succeeded; once met, met for ever."""
+
+
+class Queue(Base):
+    """The queue. While it is paused nothing starts; while it drains what runs saves and leaves, too."""
+
+    __tablename__ = "queues"
+    __table_args__ = (one_of("state", QUEUE_STATES),)
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    state: Mapped[str] = mapped_column(Text, default="open")
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
 
 
 class Worker(Base):
@@ -180,7 +151,7 @@ class Slot(Base):
     """A place for one job on a device of a worker; a claim reserves some, the end of the attempt frees them."""
 
     __tablename__ = "slots"
-    __table_args__ = (_one_of("kind", ("cpu", "gpu")),)
+    __table_args__ = (one_of("kind", ("cpu", "gpu")),)
 
     worker_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True)
     device: Mapped[str] = mapped_column(Text, primary_key=True)

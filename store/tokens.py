@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.database import uuid7
-from store.tables import BrowserSession, Token, User
+from store.people import BrowserSession, Token, User
 
 SESSION_DAYS = 14
 _VALID = (Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > func.now()))

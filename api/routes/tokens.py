@@ -6,7 +6,7 @@ from api.dependencies import Database, Known
 from api.errors import not_found
 from api.schemas import NewToken, Printable, TokenOut, Tokens
 from store import tokens
-from store.tables import Token
+from store.people import Token
 
 router = APIRouter(prefix="/tokens", tags=["identity"])
 

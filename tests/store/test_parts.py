@@ -16,8 +16,9 @@ from made import CPU, queue
 from store import artifacts, feed, jobs, reaper, records, requests, tokens, workers
 from store import queue as bell
 from store.database import transaction, uuid7
+from store.people import Token
 from store.settings import StoreSettings, settings
-from store.tables import Job, Token, Worker
+from store.tables import Job, Worker
 
 
 def test_events_are_numbered_without_gaps_and_read_after_a_number(database: Session, ada) -> None:
