@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.ascent import LOSSES, Best
 from core.attacks.base import Attack
 from core.attacks.pgd import Ascended
+from core.counting import about
 
 
 class Runs(Attack):
@@ -36,11 +37,12 @@ class Runs(Attack):
         for number in range(self.tries):
             some = best.left(net) if number else everyone(x)
             run = self.run(number, net, x[some], y[some], clean[some], generator) if len(some) else iter(())
-            for point in islice(chain(run, repeat(None)), self.visits):
-                if point:
-                    candidate, logits = point
-                    best.show(candidate, logits, y[some], LOSSES[self.ascends](logits, y[some]), some)
-                yield best.image
+            with about(net, some):
+                for point in islice(chain(run, repeat(None)), self.visits):
+                    if point:
+                        candidate, logits = point
+                        best.show(candidate, logits, y[some], LOSSES[self.ascends](logits, y[some]), some)
+                    yield best.image
 
     @property
     def ascends(self) -> Ascended:

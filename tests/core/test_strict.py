@@ -153,7 +153,7 @@ def test_what_an_archive_states_wrongly_is_found(certain, tmp_path: Path) -> Non
     def rewritten(about: dict[str, Any] | None = None, **arrays: Tensor) -> Archive:
         names = {"images": honest.adversarial, "right": honest.right, "by": honest.by} | arrays
         nothing = torch.zeros(len(honest.y))
-        made = Candidates(names["images"], nothing, names["right"], nothing, names["by"])
+        made = Candidates(names["images"], nothing, names["right"], nothing, names["by"], nothing, nothing, nothing)
         write(tmp_path / "archive.npz", honest.about.model_copy(update=about or {}), images, made)
         return Archive(tmp_path / "archive.npz")
 
@@ -206,7 +206,8 @@ def test_choosing_and_judging_by_the_same_draws_would_let_the_noise_break_images
     right, selected = (torch.rand(10, 64, 2000) < 0.9 for _ in range(2))
 
     def accuracy(selection: Tensor) -> float:
-        every = [Candidates.judged(torch.zeros(2000, 1), selection[i], right[i], i) for i in range(10)]
+        images, told = torch.zeros(2000, 1), [torch.zeros(2000)] * 3
+        every = [Candidates.judged(images, selection[i], right[i], i, *told) for i in range(10)]
         worst = every[0]
         for one in every[1:]:
             worst = worst.or_worse(one)
@@ -217,9 +218,10 @@ def test_choosing_and_judging_by_the_same_draws_would_let_the_noise_break_images
 
 
 def test_of_fewer_candidates_the_others_stay() -> None:
-    clean = Candidates(*(torch.zeros(4) for _ in range(5)))
-    others = Candidates(*(torch.ones(2) for _ in range(5)))
+    clean = Candidates(*(torch.zeros(4) for _ in Candidates._fields))
+    others = Candidates(*(torch.ones(2) for _ in Candidates._fields))
     assert clean.or_worse(others).by.tolist() == [1, 1, 0, 0]
+    assert clean.or_worse(others).or_worse(others).queries.tolist() == [2, 2, 0, 0]
     assert others.or_worse(clean.first(2)).by.tolist() == [1, 1]
 
 
