@@ -54,12 +54,12 @@ class Trial:
     def __iter__(self) -> Iterator[float]:
         for start in range(self.judged, len(self.split), self.size):
             x, y = self.split.batch(start, self.size)
-            attacked, (seen, counter) = x, counted(self.crafted_on, x)
+            attacked, (seen, queries) = x, counted(self.crafted_on, x)
             for turn, attacked in enumerate(self._search(seen, x, y, start)):  # noqa: B007 (the last one is what counts)
                 whole = self.attack.turns(len(y)) if self.attack else 1
                 yield (start + len(y) * min(1.0, (turn + 1) / whole)) / len(self.split)
             self._note(x, attacked, y, start)
-            self.queries = torch.cat([self.queries, counter.queries.round().long().cpu()])
+            self.queries = torch.cat([self.queries, queries.round().long().cpu()])
             yield (start + len(y)) / len(self.split)
 
     def _search(self, seen: nn.Module, x: Tensor, y: Tensor, start: int) -> Iterator[Tensor]:

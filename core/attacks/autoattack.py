@@ -64,12 +64,12 @@ class Autoattack(Attack):
         look(best, net, x, y, everyone(x))
         for number, part in enumerate(self.parts):
             some, turns = best.left(net) if number else everyone(x), part.turns(len(x))
-            steps = part.within(self.threat).steps_from(net, x[some], y[some], generator) if len(some) else iter(())
-            with about(net, some):
-                for turn, found in enumerate(islice(chain(steps, repeat(None)), turns), 1):
-                    if found is not None and turn == turns:
-                        look(best, net, found, y[some], some)
-                    yield best.image
+            seen = about(net, some)
+            steps = part.within(self.threat).steps_from(seen, x[some], y[some], generator) if len(some) else iter(())
+            for turn, found in enumerate(islice(chain(steps, repeat(None)), turns), 1):
+                if found is not None and turn == turns:
+                    look(best, seen, found, y[some], some)
+                yield best.image
 
     def _seen(self, net: nn.Module) -> nn.Module:
         """The network as `rand` sees it: a random one over its draws, 20 or as many more as it was handed with."""

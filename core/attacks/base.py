@@ -42,7 +42,7 @@ class Attack(Plugin):
         """Yields the adversarial images so far, (B, C, H, W), at least once; the last ones count.
 
         `net` maps pixels to logits; `generator`, on the device of `x`, is the only source of the attack's randomness. Who asks
-        about some of the images alone does so within `core.counting.about(net, some)`.
+        about some of the images alone asks `core.counting.about(net, some)`.
         """
 
     def search(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

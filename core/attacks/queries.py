@@ -33,10 +33,9 @@ class Queries(Attack):
         result = x.clone()
         for start in range(0, len(x), self.together):
             some = slice(start, start + self.together)
-            with about(net, some):
-                for attacked in self.steps_together(net, x[some], y[some], generator):
-                    result[some] = attacked
-                    yield result
+            for attacked in self.steps_together(about(net, some), x[some], y[some], generator):
+                result[some] = attacked
+                yield result
 
     @property
     def black_box(self) -> bool:

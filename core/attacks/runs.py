@@ -36,13 +36,13 @@ class Runs(Attack):
         clean = look(best, net, x, y, everyone(x), self.ascends)
         for number in range(self.tries):
             some = best.left(net) if number else everyone(x)
-            run = self.run(number, net, x[some], y[some], clean[some], generator) if len(some) else iter(())
-            with about(net, some):
-                for point in islice(chain(run, repeat(None)), self.visits):
-                    if point:
-                        candidate, logits = point
-                        best.show(candidate, logits, y[some], LOSSES[self.ascends](logits, y[some]), some)
-                    yield best.image
+            seen = about(net, some)
+            run = self.run(number, seen, x[some], y[some], clean[some], generator) if len(some) else iter(())
+            for point in islice(chain(run, repeat(None)), self.visits):
+                if point:
+                    candidate, logits = point
+                    best.show(candidate, logits, y[some], LOSSES[self.ascends](logits, y[some]), some)
+                yield best.image
 
     @property
     def ascends(self) -> Ascended:

@@ -58,8 +58,7 @@ class Square(Attack):
             some = best.left(net)
             if len(some):
                 proposal = self._patched(image[some], x[some], query - 1, generator) if query else image[some]
-                with about(net, some):
-                    logits = torch.as_tensor(net(proposal))
+                logits = torch.as_tensor(about(net, some)(proposal))
                 margins = margin(logits, y[some])
                 best.show(proposal, logits, y[some], margins, some)
                 better = margins > highest[some]
