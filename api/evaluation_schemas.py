@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from api.schemas import ArtifactOut, JobOut, Wire
 
 
@@ -68,9 +70,9 @@ class OutcomesOut(Wire):
     label: str
     survived: str = ""
     """One character an image: 1 right, 0 wrong."""
-    predicted: list[int] = []
-    distance: list[float] = []
-    queries: list[int] = []
+    predicted: list[int] = Field(default_factory=list)
+    distance: list[float] = Field(default_factory=list)
+    queries: list[int] = Field(default_factory=list)
 
 
 class Outcomes(Wire):

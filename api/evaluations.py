@@ -41,8 +41,8 @@ def samples(told: Sequence[Body], worst: Sequence[Worst], first: int = 0) -> Ite
     named = {key_of(one): one for one in told}
     for n in range(first, max((len(one.get("survived", "")) for one in told), default=0)):
         right = {key: mark == "1" for key, mark in _each(named, "survived", n).items()}
-        others = (_each(named, name, n) for name in ("predicted", "distance", "queries"))
-        yield Sample(n, right, *others, worst[n] if n < len(worst) else None)
+        predicted, distance, queries = (_each(named, name, n) for name in ("predicted", "distance", "queries"))
+        yield Sample(n, right, predicted, distance, queries, worst[n] if n < len(worst) else None)
 
 
 def key_of(one: Body) -> str:

@@ -147,7 +147,7 @@ def scores(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, li
 
 
 def outcomes(session: Session, job_id: uuid.UUID, network: str = TRAINED) -> list[dict[str, Any]]:
-    """What became of each image under each attack on one of a job's networks: protocol, label, and those of `OUTCOMES` there are."""
+    """What became of each image under the attacks on one of a job's networks: protocol, label, those of `OUTCOMES` there are."""
     rows = select(Result.protocol, Result.label, Result.outcomes)
     rows = rows.where(Result.job_id == job_id, Result.network == network).order_by(Result.position)
     return [{"protocol": protocol, "label": label, **told} for protocol, label, told in session.execute(rows)]

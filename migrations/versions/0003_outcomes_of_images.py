@@ -12,14 +12,21 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-NAMES = "ARRAY['survived', 'predicted', 'distance', 'queries']"
+MOVE = """
+UPDATE results
+SET outcomes = coalesce(
+        (SELECT jsonb_object_agg(key, value) FROM jsonb_each(body)
+         WHERE key IN ('survived', 'predicted', 'distance', 'queries')),
+        '{}'
+    ),
+    body = body - ARRAY['survived', 'predicted', 'distance', 'queries']
+"""
 
 
 def upgrade() -> None:
     """Forward: results so far say which images survived, and that moves over."""
     op.add_column("results", sa.Column("outcomes", JSONB(), server_default="{}", nullable=False))
-    told = f"SELECT jsonb_object_agg(key, value) FROM jsonb_each(body) WHERE key = ANY({NAMES})"
-    op.execute(f"UPDATE results SET outcomes = coalesce(({told}), '{{}}'), body = body - {NAMES}")
+    op.execute(MOVE)
 
 
 def downgrade() -> None:
