@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from api.schemas import ArtifactOut, JobOut, Wire
 
 
@@ -41,6 +43,12 @@ class SampleOut(Wire):
     n: int
     right: dict[str, bool]
     """Whether the network was right on it, by `protocol/label`; on a random network, in half of the draws or more."""
+    predicted: dict[str, int]
+    """The class that the network said of what was judged; on a random network, in most draws. Older scores have none."""
+    distance: dict[str, float]
+    """How far that lies from the clean image, in the attack's norm."""
+    queries: dict[str, int]
+    """How many forward passes the attack asked of the network about it; of the worst case, all that count there."""
     broken: bool
     """Right clean, and wrong in the worst case of the strict protocol."""
     worst: WorstOut | None
@@ -53,6 +61,24 @@ class Samples(Wire):
     items: list[SampleOut]
     next_cursor: str | None
     """Give it as `cursor` to go on; null at the end."""
+
+
+class OutcomesOut(Wire):
+    """What became of all images under one attack, in the order of the test set. Older scores know only which survived."""
+
+    protocol: str
+    label: str
+    survived: str = ""
+    """One character an image: 1 right, 0 wrong."""
+    predicted: list[int] = Field(default_factory=list)
+    distance: list[float] = Field(default_factory=list)
+    queries: list[int] = Field(default_factory=list)
+
+
+class Outcomes(Wire):
+    """The attacks on one network, in the order of the specification."""
+
+    items: list[OutcomesOut]
 
 
 class PointOut(Wire):

@@ -1,7 +1,7 @@
 """What an evaluation found, image by image and radius by radius, from its scores: pure functions of their bodies."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,28 +15,43 @@ NOT_THE_ATTACK = {"eps", "label", "step", "images"}
 
 @dataclass(frozen=True)
 class Sample:
-    """An image: whether it was right under each attack, by `protocol/label`; its worst candidate, where one is archived."""
+    """An image, under each attack by `protocol/label`: whether it was right, which class the network said, how far it was moved,
+    how often the attack asked; and its worst candidate, where one is archived."""
 
     n: int
     right: dict[str, bool]
+    predicted: dict[str, int]
+    distance: dict[str, float]
+    queries: dict[str, int]
     worst: Worst | None
+
+    def broken_by(self, key: str) -> bool:
+        """Whether it is right clean, and wrong under the attack `protocol/label`."""
+        clean = key.partition("/")[0] + "/clean"
+        return self.right.get(clean, False) and not self.right.get(key, True)
 
     @property
     def broken(self) -> bool:
-        """Whether an attack broke it: right clean, and wrong in the worst case of the strict protocol."""
-        return self.right.get("strict/clean", False) and not self.right.get(f"strict/{WORST_CASE}", True)
+        """Whether an attack broke it in the worst case of the strict protocol."""
+        return self.broken_by(f"strict/{WORST_CASE}")
 
 
-def samples(scores: Sequence[Body], worst: Sequence[Worst]) -> list[Sample]:
-    """Every image that an attack has seen, in order."""
-    images = max((len(one["survived"]) for one in scores), default=0)
-    return [Sample(n, _right(scores, n), worst[n] if n < len(worst) else None) for n in range(images)]
+def samples(told: Sequence[Body], worst: Sequence[Worst], first: int = 0) -> Iterator[Sample]:
+    """Every image that an attack has seen, in order from the `first` on, from the outcomes under each attack."""
+    named = {key_of(one): one for one in told}
+    for n in range(first, max((len(one.get("survived", "")) for one in told), default=0)):
+        right = {key: mark == "1" for key, mark in _each(named, "survived", n).items()}
+        predicted, distance, queries = (_each(named, name, n) for name in ("predicted", "distance", "queries"))
+        yield Sample(n, right, predicted, distance, queries, worst[n] if n < len(worst) else None)
 
 
-def _right(scores: Sequence[Body], n: int) -> dict[str, bool]:
-    return {
-        f"{one['protocol']}/{one['label']}": one["survived"][n] == "1" for one in scores if n < len(one["survived"])
-    }
+def key_of(one: Body) -> str:
+    """The name of an attack under its protocol."""
+    return f"{one['protocol']}/{one['label']}"
+
+
+def _each(named: Mapping[str, Body], name: str, n: int) -> dict[str, Any]:
+    return {key: one[name][n] for key, one in named.items() if n < len(one.get(name, ()))}
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def attacked(net: nn.Module, images: Split, eot: int, name: str, attack: Attack 
     trial = Trial(net, images, attack, SIZE, ("benchmark", name), JUDGE, seen, SELECT, keep=IMAGES)
     for _ in trial:
         pass
-    made = Candidates.judged(trial.kept, trial.selected, trial.right, 1)
+    made = Candidates.judged(trial.kept, trial.selected, trial.right, 1, trial.predicted, trial.distance, trial.queries)
     print(f"{name}: {100 * float(made.right.mean()):.2f} %", flush=True)
     return Shares(made.right, made)
 

@@ -33,6 +33,8 @@ from core.protocols import Strict
 from core.spec import Spec
 from core.witness import About
 
+Told = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Of each image the share of the draws in which it is right, the class said, the distance, the queries. (n,) each."""
 CONTEXT = 8
 """Training batches on which the scale of batch-wide noise is measured."""
 EOT_IMAGES = 64
@@ -98,7 +100,8 @@ class Evaluation:
         yield from self._run(trial, number, "paper", attack)
         if keep:
             self._offer(self._made(trial, number))
-        yield self._scored("paper", attack, trial.right.float().mean(0), time.monotonic() - began, draws=1)
+        told = (trial.right.float().mean(0), trial.predicted, trial.distance, trial.queries)
+        yield self._scored("paper", attack, told, time.monotonic() - began, draws=1)
 
     def _offered(self, attack: Attack | None) -> bool:
         """Whether what the paper's attack makes counts for the worst case."""
@@ -111,7 +114,8 @@ class Evaluation:
     def _made(self, trial: Trial, by: int) -> Candidates:
         """The candidates that a trial has made, which is then over."""
         self.trial, n = None, len(trial.kept)
-        return Candidates.judged(trial.kept, trial.selected[:, :n], trial.right[:, :n], by)
+        told = (trial.predicted[:n], trial.distance[:n], trial.queries[:n])
+        return Candidates.judged(trial.kept, trial.selected[:, :n], trial.right[:, :n], by, *told)
 
     def _offer(self, found: Candidates) -> None:
         """Let candidates count for the worst case; the first ones are the clean images."""
@@ -208,7 +212,8 @@ class Evaluation:
     def _strict_score(
         self, strict: Strict, attack: Attack | None, label: str, worst: Candidates, seconds: float
     ) -> Scored:
-        found = self._scored("strict", attack, worst.right, seconds, draws=strict.judging_draws if self.random else 1)
+        told = (worst.right, worst.predicted, worst.distance, worst.queries)
+        found = self._scored("strict", attack, told, seconds, draws=strict.judging_draws if self.random else 1)
         more: dict[str, Any] = {
             "label": label,
             "eps": float(self.spec.threat.eps) if label == WORST_CASE else found.eps,
@@ -231,7 +236,8 @@ class Evaluation:
             running = {"accuracy": trial.accuracy} if trial.judged else {}
             yield self._progress(number + share, f"{protocol}: {label_of(attack)}", running)
 
-    def _scored(self, protocol: Protocol, attack: Attack | None, right: Tensor, seconds: float, draws: int) -> Scored:
+    def _scored(self, protocol: Protocol, attack: Attack | None, told: Told, seconds: float, draws: int) -> Scored:
+        right, predicted, distance, queries = told
         correct = float(right.double().sum())
         low, high = wilson(correct, len(right))
         return Scored(
@@ -250,6 +256,9 @@ class Evaluation:
             high=high,
             seconds=seconds,
             survived="".join("1" if share >= 0.5 else "0" for share in right.tolist()),
+            predicted=predicted.tolist(),
+            distance=[float(f"{far:.7g}") for far in distance.tolist()],
+            queries=queries.tolist(),
         )
 
     def _progress(self, done: float, text: str, values: dict[str, float]) -> Progress:

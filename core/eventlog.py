@@ -1,7 +1,8 @@
 """A run as a file: its specification and its machine in the first line, then its events, one JSON value a line.
 
-What a published number rests on when no service has run the job. Left out are progress, step-by-step curves, and paths, which
-mean nothing elsewhere. The file has its name only once the run has finished.
+What a published number rests on when no service has run the job. Left out are progress, step-by-step curves, what a score tells
+of each image beyond whether it survived, and paths, which mean nothing elsewhere. The file has its name only once the run has
+finished.
 """
 
 import json
@@ -16,7 +17,7 @@ from core.presets import Planned, Preset
 from core.scorecard import Outcome, outcome
 from core.spec import parse
 
-LEFT_OUT = {"series", "checkpoint", "path"}
+LEFT_OUT = {"series", "checkpoint", "path", "predicted", "distance", "queries"}
 UNTOLD = {"progress", "checkpoint_saved"}
 
 

@@ -154,10 +154,15 @@ class Scored(Fact):
     accuracy is the mean over the images of how often the worse of both, chosen by `selection_draws`, is right in `draws`
     others; `correct` is then the sum of those shares. `eot` draws were averaged in each gradient of the attack.
 
-    `survived` is one character an image: 1 right (in half of the draws or more), 0 wrong. `low` and `high` bound the accuracy
-    with 95 % confidence over images (Wilson), for this one network. `always` is the share of images right in every draw, a
-    diagnostic of random networks, to be read beside the same of the clean images. `checkpoint` is a file from which the run
-    goes on behind this attack: kept with the score or not at all, so that no attack is scored twice.
+    `survived` is one character an image: 1 right (in half of the draws or more), 0 wrong. Of each image, too, `predicted` is
+    the class that the network says of what was judged (in most of the judging draws; the true one where it ties), `distance`
+    how far that lies from the clean image, in the attack's norm, and `queries` how many forward passes the attack has asked
+    of the network about it, of the worst case all attacks that count there. Older scores lack these three.
+
+    `low` and `high` bound the accuracy with 95 % confidence over images (Wilson), for this one network. `always` is the share
+    of images right in every draw, a diagnostic of random networks, to be read beside the same of the clean images.
+    `checkpoint` is a file from which the run goes on behind this attack: kept with the score or not at all, so that no attack
+    is scored twice.
     """
 
     kind: Literal["scored"] = "scored"
@@ -178,6 +183,9 @@ class Scored(Fact):
     high: float
     seconds: float
     survived: str
+    predicted: list[int] = []
+    distance: list[float] = []
+    queries: list[int] = []
     always: float | None = None
     checkpoint: CheckpointSaved | None = None
 

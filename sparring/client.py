@@ -217,7 +217,7 @@ class Client:
         return Job.of(self, self._post_spec(asked, {}, "/evaluations")["jobs"][0])
 
     def evaluation(self, name: object, part: str = "", **parameters: Any) -> dict[str, Any]:
-        """What a job found about its network, by protocol; `part`: samples, audit or curve."""
+        """What a job found about its network, by protocol; `part`: samples, outcomes, audit or curve."""
         path = f"/evaluations/{name}/{part}".rstrip("/")
         found: dict[str, Any] = self.request("GET", path, params=parameters)
         return found

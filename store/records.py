@@ -17,6 +17,8 @@ from store.tables import Artifact, Check, Checkpoint, Epoch, Result, Series
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before in case the newest is damaged."""
 COARSER = 8
+OUTCOMES = ("survived", "predicted", "distance", "queries")
+"""What a score says of each image: a column apart, which lists need not read."""
 
 
 def checkpoint(session: Session, job_id: uuid.UUID, fence: int, saved: dict[str, Any]) -> list[str]:
@@ -64,7 +66,9 @@ def result(session: Session, job_id: uuid.UUID, scored: dict[str, Any]) -> None:
     """Write what an attack left."""
     key = {"job_id": job_id} | {name: scored[name] for name in ("network", "protocol", "label")}
     position = session.execute(select(func.count()).where(Result.job_id == job_id)).scalar()
-    _put(session, Result, key, {"accuracy": scored["accuracy"], "body": scored}, {"position": position})
+    told = {name: scored[name] for name in OUTCOMES if scored.get(name)}
+    body = {name: value for name, value in scored.items() if name not in OUTCOMES}
+    _put(session, Result, key, {"accuracy": scored["accuracy"], "body": body, "outcomes": told}, {"position": position})
 
 
 def check(session: Session, job_id: uuid.UUID, checked: dict[str, Any]) -> None:
@@ -123,25 +127,30 @@ def series_names(session: Session, job_id: uuid.UUID) -> list[str]:
 
 
 def results(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
-    """What each attack left of the trained network, in the order of the specification."""
-    rows = select(Result.body).where(Result.job_id == job_id, Result.network == TRAINED)
-    return list(session.scalars(rows.order_by(Result.position)))
+    """What each attack left of the trained network, in the order of the specification, without the outcome of every image."""
+    return scores(session, [job_id]).get(job_id, [])
 
 
 def exported(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:
-    """What each attack left of the networks in exported files, file by file, in the order of the specification."""
+    """The same of the networks in exported files, file by file."""
     rows = select(Result.body).where(Result.job_id == job_id, Result.network != TRAINED)
     return list(session.scalars(rows.order_by(Result.network, Result.position)))
 
 
 def scores(session: Session, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
-    """What each attack left of the trained networks of several jobs, for lists: without the outcome of every image."""
-    rows = select(Result.job_id, Result.body.op("-")("survived"))
-    rows = rows.where(Result.job_id.in_(job_ids), Result.network == TRAINED)
+    """The same of the trained networks of several jobs."""
+    rows = select(Result.job_id, Result.body).where(Result.job_id.in_(job_ids), Result.network == TRAINED)
     found: dict[uuid.UUID, list[dict[str, Any]]] = {}
     for job_id, body in session.execute(rows.order_by(Result.job_id, Result.position)):
         found.setdefault(job_id, []).append(body)
     return found
+
+
+def outcomes(session: Session, job_id: uuid.UUID, network: str = TRAINED) -> list[dict[str, Any]]:
+    """What became of each image under the attacks on one of a job's networks: protocol, label, those of `OUTCOMES` there are."""
+    rows = select(Result.protocol, Result.label, Result.outcomes)
+    rows = rows.where(Result.job_id == job_id, Result.network == network).order_by(Result.position)
+    return [{"protocol": protocol, "label": label, **told} for protocol, label, told in session.execute(rows)]
 
 
 def checks(session: Session, job_id: uuid.UUID) -> list[dict[str, Any]]:

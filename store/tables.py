@@ -257,7 +257,9 @@ class Result(Base):
     """Its place in the list of attacks."""
     accuracy: Mapped[float]
     body: Mapped[dict[str, Any]]
-    """The whole `Scored` event."""
+    """The `Scored` event, but for the outcomes of the images."""
+    outcomes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    """Of each image in order what became of it: `survived`, `predicted`, `distance`, `queries`."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

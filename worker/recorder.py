@@ -30,7 +30,7 @@ from core.events import (
 from store import artifacts, feed, jobs, records
 from store.database import patiently
 
-NOT_IN_EVENTS = {"series", "layers", "survived", "checkpoint", "path"}
+NOT_IN_EVENTS = {"series", "layers", "checkpoint", "path", *records.OUTCOMES}
 """Arrays have tables of their own, and a path means nothing to a reader."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from api.archives import Worst
@@ -126,8 +127,8 @@ class Picture:
 
 def pictures(samples: Iterable[Sample], threat: dict[str, Any], draws: int) -> list[Picture]:
     """The first broken images that an attack made worse; of those that fell clean in half the draws there is nothing to see."""
-    broken = [(one.n, one.worst) for one in samples if one.broken and one.worst and one.worst.by]
-    return [_picture(n, worst, threat, draws) for n, worst in broken[:PICTURES]]
+    broken = ((one.n, one.worst) for one in samples if one.broken and one.worst and one.worst.by)
+    return [_picture(n, worst, threat, draws) for n, worst in islice(broken, PICTURES)]
 
 
 def _picture(n: int, worst: Worst, threat: dict[str, Any], draws: int) -> Picture:

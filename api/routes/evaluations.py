@@ -1,5 +1,6 @@
 """Evaluations: judge a stored network; and what any job found out about one, trainings included."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Annotated, Any
@@ -11,7 +12,17 @@ from sqlalchemy.orm import Session
 from api import archives, evaluations
 from api.dependencies import Database, SeenJob, Writer
 from api.errors import Refused, not_found
-from api.evaluation_schemas import AuditOut, CurveOut, Curves, Evaluation, SampleOut, Samples, WorstOut
+from api.evaluation_schemas import (
+    AuditOut,
+    CurveOut,
+    Curves,
+    Evaluation,
+    Outcomes,
+    OutcomesOut,
+    SampleOut,
+    Samples,
+    WorstOut,
+)
 from api.evaluations import Sample
 from api.routes.figures import PICTURE_POLICY
 from api.routes.jobs import Body, IdempotencyKey, once, planned, shown, understood
@@ -75,8 +86,7 @@ def show(job: SeenJob, session: Database) -> Evaluation:
 def _by_protocol(scores: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for one in scores:
-        short = {key: value for key, value in one.items() if key != "survived"}
-        found.setdefault(one["protocol"], []).append(short)
+        found.setdefault(one["protocol"], []).append(one)
     return found
 
 
@@ -86,25 +96,38 @@ def samples(
     session: Database,
     network: Network = TRAINED,
     broken: bool = False,
+    broken_by: Annotated[Printable | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[int, Query(ge=0)] = 0,
 ) -> Samples:
-    """The images one by one, in the order of the test set; with `broken=true` those that strict attacks broke."""
-    found = (one for one in of_job(session, job, network)[cursor:] if one.broken or not broken)
+    """The images one by one, in the order of the test set; with `broken=true` those that strict attacks broke.
+
+    With `broken_by=strict/square5000` those that one attack broke: right clean under its protocol, wrong under the attack.
+    """
+    told = records.outcomes(session, job.id, network)
+    keys = [evaluations.key_of(one) for one in told]
+    if broken_by is not None and broken_by not in keys:
+        raise Refused(
+            422, "invalid_request", f"broken_by must be one of {', '.join(keys) or 'no attacks'}, not {broken_by}."
+        )
+    found = (
+        one
+        for one in _samples(session, job, network, told, cursor)
+        if (one.broken or not broken) and (broken_by is None or one.broken_by(broken_by))
+    )
     some = list(islice(found, limit + 1))
     following = str(some[limit].n) if len(some) > limit else None
     return Samples(items=[_sample(one) for one in some[:limit]], next_cursor=following)
 
 
-def of_job(session: Session, job: Job, network: str = TRAINED) -> list[Sample]:
-    """The images that a job has attacked one of its networks on."""
-    scores = [one for one in _scores(session, job) if one["network"] == network]
+def of_job(session: Session, job: Job) -> Iterator[Sample]:
+    """The images that a job has attacked its trained network on."""
+    return _samples(session, job, TRAINED, records.outcomes(session, job.id), 0)
+
+
+def _samples(session: Session, job: Job, network: str, told: Sequence[dict[str, Any]], first: int) -> Iterator[Sample]:
     archive = worst_case(session, job, network)
-    return evaluations.samples(scores, archives.worst(archive) if archive else [])
-
-
-def _scores(session: Session, job: Job) -> list[dict[str, Any]]:
-    return records.results(session, job.id) + records.exported(session, job.id)
+    return evaluations.samples(told, archives.worst(archive) if archive else [], first)
 
 
 def worst_case(session: Session, job: Job, network: str = TRAINED) -> Archive | None:
@@ -115,7 +138,14 @@ def worst_case(session: Session, job: Job, network: str = TRAINED) -> Archive | 
 
 def _sample(one: Sample) -> SampleOut:
     worst = WorstOut(**asdict(one.worst)) if one.worst else None
-    return SampleOut(n=one.n, right=one.right, broken=one.broken, worst=worst)
+    told = {name: getattr(one, name) for name in ("n", "right", "predicted", "distance", "queries", "broken")}
+    return SampleOut(**told, worst=worst)
+
+
+@router.get("/{name}/outcomes")
+def outcomes(job: SeenJob, session: Database, network: Network = TRAINED) -> Outcomes:
+    """What became of all images, attack by attack: the samples as columns."""
+    return Outcomes(items=[OutcomesOut(**one) for one in records.outcomes(session, job.id, network)])
 
 
 @router.get("/{name}/samples/{number}.png", response_class=Response, responses=PNG)
@@ -142,5 +172,6 @@ def audit(job: SeenJob, session: Database) -> AuditOut:
 @router.get("/{name}/curve")
 def curve(job: SeenJob, session: Database, network: Network = TRAINED) -> Curves:
     """Accuracy against eps, of each attack that was scored at several."""
-    scores = [one for one in _scores(session, job) if one["network"] == network]
+    scores = records.results(session, job.id) + records.exported(session, job.id)
+    scores = [one for one in scores if one["network"] == network]
     return Curves(items=[CurveOut.model_validate(asdict(one)) for one in evaluations.curves(scores)])

@@ -25,6 +25,7 @@ from core.attacks.fab import Fab
 from core.attacks.pgd import Ascended
 from core.attacks.runs import everyone, look
 from core.attacks.square import Square
+from core.counting import about
 from core.noise import Expectation, stochastic_layers
 
 DRAWS = 20
@@ -63,10 +64,11 @@ class Autoattack(Attack):
         look(best, net, x, y, everyone(x))
         for number, part in enumerate(self.parts):
             some, turns = best.left(net) if number else everyone(x), part.turns(len(x))
-            steps = part.within(self.threat).steps_from(net, x[some], y[some], generator) if len(some) else iter(())
+            seen = about(net, some)
+            steps = part.within(self.threat).steps_from(seen, x[some], y[some], generator) if len(some) else iter(())
             for turn, found in enumerate(islice(chain(steps, repeat(None)), turns), 1):
                 if found is not None and turn == turns:
-                    look(best, net, found, y[some], some)
+                    look(best, seen, found, y[some], some)
                 yield best.image
 
     def _seen(self, net: nn.Module) -> nn.Module:

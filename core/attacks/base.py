@@ -41,7 +41,8 @@ class Attack(Plugin):
     def steps_from(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """Yields the adversarial images so far, (B, C, H, W), at least once; the last ones count.
 
-        `net` maps pixels to logits; `generator`, on the device of `x`, is the only source of the attack's randomness.
+        `net` maps pixels to logits; `generator`, on the device of `x`, is the only source of the attack's randomness. Who asks
+        about some of the images alone asks `core.counting.about(net, some)`.
         """
 
     def search(self, net: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

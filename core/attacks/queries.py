@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.attacks.base import Attack
+from core.counting import about
 
 CHUNK = 512
 """Candidates a forward pass: as many images are attacked together as bring no more than these."""
@@ -32,7 +33,7 @@ class Queries(Attack):
         result = x.clone()
         for start in range(0, len(x), self.together):
             some = slice(start, start + self.together)
-            for attacked in self.steps_together(net, x[some], y[some], generator):
+            for attacked in self.steps_together(about(net, some), x[some], y[some], generator):
                 result[some] = attacked
                 yield result
 

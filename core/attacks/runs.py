@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.ascent import LOSSES, Best
 from core.attacks.base import Attack
 from core.attacks.pgd import Ascended
+from core.counting import about
 
 
 class Runs(Attack):
@@ -35,7 +36,8 @@ class Runs(Attack):
         clean = look(best, net, x, y, everyone(x), self.ascends)
         for number in range(self.tries):
             some = best.left(net) if number else everyone(x)
-            run = self.run(number, net, x[some], y[some], clean[some], generator) if len(some) else iter(())
+            seen = about(net, some)
+            run = self.run(number, seen, x[some], y[some], clean[some], generator) if len(some) else iter(())
             for point in islice(chain(run, repeat(None)), self.visits):
                 if point:
                     candidate, logits = point

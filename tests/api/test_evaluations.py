@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api import evaluations
@@ -205,6 +206,9 @@ def test_each_image_says_which_attack_broke_it_and_its_worst_candidate(api: Any,
         key, seen = f"{body['protocol']}/{body['label']}", items[: body["images"]]
         assert "".join("1" if sample["right"][key] else "0" for sample in seen) == body["survived"]
         assert all(key not in sample["right"] for sample in items[body["images"] :])
+        for name in ("predicted", "distance", "queries"):
+            assert [sample[name][key] for sample in seen] == body[name]
+            assert all(key not in sample[name] for sample in items[body["images"] :])
     for n, sample in enumerate(items[:40]):
         moved = (archive.adversarial[n] - archive.x[n].float() / 255).abs().max()
         by = archive.about.attacks[archive.by[n]]
@@ -223,6 +227,39 @@ def test_each_image_says_which_attack_broke_it_and_its_worst_candidate(api: Any,
         paged += [sample["n"] for sample in page["items"]]
         cursor = page["next_cursor"]
     assert paged == broken
+
+
+def test_the_images_that_one_attack_broke_are_listed_alone(api: Any, job: Job, events: list[Event]) -> None:
+    address = f"/api/v1/evaluations/{job.id}/samples"
+    for key in ("paper/ifgsm5", "strict/pgd_small"):
+        protocol, label = key.split("/")
+        clean, attacked = (
+            one(events, Scored, network="trained", protocol=protocol, label=name).survived for name in ("clean", label)
+        )
+        broken = [n for n, (c, a) in enumerate(zip(clean, attacked, strict=True)) if (c, a) == ("1", "0")]
+        items = api.get(address, params={"broken_by": key, "cursor": 1}).json()["items"]
+        assert [sample["n"] for sample in items] == [n for n in broken if n >= 1]
+        assert items
+    refused = api.get(address, params={"broken_by": "strict/square5000"})
+    assert refused.status_code == 422
+    assert "broken_by must be one of paper/clean, paper/fgsm, " in refused.json()["detail"]
+    assert "not strict/square5000" in refused.json()["detail"]
+
+
+def test_the_outcomes_stand_as_columns_too(api: Any, job: Job, events: list[Event]) -> None:
+    items = api.get(f"/api/v1/evaluations/{job.id}/outcomes").json()["items"]
+    names = ("protocol", "label", "survived", "predicted", "distance", "queries")
+    assert items == [{name: body[name] for name in names} for body in scores(events)]
+
+
+def test_scores_from_before_know_only_which_images_survived(api: Any, database: Session, job: Job) -> None:
+    database.execute(text("UPDATE results SET outcomes = outcomes - ARRAY['predicted', 'distance', 'queries']"))
+    database.commit()
+    first = api.get(f"/api/v1/evaluations/{job.id}/samples").json()["items"][0]
+    assert first["right"]
+    assert (first["predicted"], first["distance"], first["queries"]) == ({}, {}, {})
+    columns = api.get(f"/api/v1/evaluations/{job.id}/outcomes").json()["items"][0]
+    assert (len(columns["survived"]), columns["queries"]) == (60, [])
 
 
 def test_the_outcomes_of_another_network_are_its_own(api: Any, job: Job, events: list[Event]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from contracts.conftest import FourClasses, TwoClasses, of
 from core.ascent import LOSSES, cross_entropy
 from core.attacks.base import Attack
+from core.counting import counted
 from core.device import generator
 from core.threat import Threat
 
@@ -142,6 +143,33 @@ def test_it_yields_as_often_as_it_says(attack: Attack, small: nn.Module, images)
     attack = attack.within(Threat(eps=EPS))
     seen = sum(1 for _ in attack.search(small, *images, generator("cpu", 0)))
     assert seen == attack.turns(len(images[1]))
+
+
+class Watched(nn.Module):
+    """A network that sees from each row which of some images is nearest, and so which one it is asked about."""
+
+    def __init__(self, net: nn.Module, x: Tensor) -> None:
+        super().__init__()
+        self.net, self.x, self.asked = net, x, torch.zeros(len(x))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        nearest = torch.cdist(rows.detach().flatten(1), self.x.flatten(1)).argmin(1)
+        self.asked += torch.bincount(nearest, minlength=len(self.x))
+        return self.net(rows)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("eps", [EPS, Fraction(1, 100)])
+def test_it_says_which_images_it_asks_about(attack: Attack, eps: Fraction, small: nn.Module) -> None:
+    """Some are misjudged from the start, the last of them all, some fall on the way, some stand."""
+    x, number = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(3)), torch.arange(30)
+    said = small.eval()(x).argmax(1)
+    y = torch.where((number % 4 == 0) | (number >= 16), (said + 1) % 4, said)
+    watched = Watched(small, x)
+    net, queries = counted(watched, x)
+    attacked(attack, net, x, y, eps)
+    assert torch.equal(queries.float(), watched.asked)
+    assert watched.asked.sum() > 0
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -61,9 +61,9 @@ def test_the_judge_never_sees_noise_that_the_attack_saw(attack, split: Split) ->
     trial = Trial(net, split, attack.within(Threat()), 4, ("test",), draws=3, selecting=2)
     original = trial._judge
 
-    def judge(x: Tensor, y: Tensor, start: int, purpose: str, draws: int) -> Tensor:
+    def judge(x: Tensor, start: int, purpose: str, draws: int) -> Tensor:
         before = len(net.noise.drawn)
-        found = original(x, y, start, purpose, draws)
+        found = original(x, start, purpose, draws)
         judged_from.extend(range(before, len(net.noise.drawn)))
         return found
 

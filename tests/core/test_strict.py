@@ -107,6 +107,25 @@ def test_every_strict_number_has_an_archive_that_gives_it_again(certain) -> None
     assert (worst.by > 0).sum() == again.moved > 0
 
 
+def test_outcomes_are_those_of_the_archived_images_and_the_worst_case_has_the_queries_of_all(certain) -> None:
+    folder, events = certain
+    found, net = scores(events), network(folder)
+    for label, archive in archives(events).items():
+        one = found["strict", label]
+        assert one.predicted == net(archive.adversarial).argmax(1).tolist()
+        moved = (archive.adversarial - archive.x.float() / 255).flatten(1).abs().amax(1)
+        assert one.distance == pytest.approx(moved.tolist(), rel=1e-6)
+    queries = {f"{protocol}/{label}": set(one.queries) for (protocol, label), one in found.items()}
+    each = {"clean": 0, "fgsm": 1, "ifgsm5": 5, "far": 20}
+    assert queries == {
+        **{f"paper/{label}": {many} for label, many in each.items()},
+        "strict/clean": {0},
+        "strict/pgd5": {11},
+        "strict/cw_linf5": {11},
+        "strict/worst_case": {1 + 5 + 11 + 11},
+    }
+
+
 def test_a_random_network_is_judged_by_other_draws_than_those_that_choose(noisy) -> None:
     found = scores(noisy[1])
     clean, worst = found["strict", "clean"], found["strict", "worst_case"]
@@ -153,7 +172,7 @@ def test_what_an_archive_states_wrongly_is_found(certain, tmp_path: Path) -> Non
     def rewritten(about: dict[str, Any] | None = None, **arrays: Tensor) -> Archive:
         names = {"images": honest.adversarial, "right": honest.right, "by": honest.by} | arrays
         nothing = torch.zeros(len(honest.y))
-        made = Candidates(names["images"], nothing, names["right"], nothing, names["by"])
+        made = Candidates(names["images"], nothing, names["right"], nothing, names["by"], nothing, nothing, nothing)
         write(tmp_path / "archive.npz", honest.about.model_copy(update=about or {}), images, made)
         return Archive(tmp_path / "archive.npz")
 
@@ -195,8 +214,8 @@ def test_an_evaluation_stopped_inside_an_attack_gives_the_same_numbers(
     assert [one.label for one in of(second, Scored)] == ["cw_linf5", "worst_case"]
     found = {**scores(first), **scores(second)}
     for key, one in whole.items():
-        assert found[key].survived == one.survived
-        assert found[key].accuracy == one.accuracy
+        for name in ("survived", "accuracy", "predicted", "distance", "queries"):
+            assert getattr(found[key], name) == getattr(one, name)
     begun = next(one for one in of(second, Progress) if one.text == "strict: cw_linf5")
     assert begun.done - 6 > 0.45, "the first batch is not attacked again"
 
@@ -206,7 +225,8 @@ def test_choosing_and_judging_by_the_same_draws_would_let_the_noise_break_images
     right, selected = (torch.rand(10, 64, 2000) < 0.9 for _ in range(2))
 
     def accuracy(selection: Tensor) -> float:
-        every = [Candidates.judged(torch.zeros(2000, 1), selection[i], right[i], i) for i in range(10)]
+        images, told = torch.zeros(2000, 1), [torch.zeros(2000)] * 3
+        every = [Candidates.judged(images, selection[i], right[i], i, *told) for i in range(10)]
         worst = every[0]
         for one in every[1:]:
             worst = worst.or_worse(one)
@@ -217,9 +237,10 @@ def test_choosing_and_judging_by_the_same_draws_would_let_the_noise_break_images
 
 
 def test_of_fewer_candidates_the_others_stay() -> None:
-    clean = Candidates(*(torch.zeros(4) for _ in range(5)))
-    others = Candidates(*(torch.ones(2) for _ in range(5)))
+    clean = Candidates(*(torch.zeros(4) for _ in Candidates._fields))
+    others = Candidates(*(torch.ones(2) for _ in Candidates._fields))
     assert clean.or_worse(others).by.tolist() == [1, 1, 0, 0]
+    assert clean.or_worse(others).or_worse(others).queries.tolist() == [2, 2, 0, 0]
     assert others.or_worse(clean.first(2)).by.tolist() == [1, 1]
 
 

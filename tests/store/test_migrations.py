@@ -80,3 +80,24 @@ def test_results_from_before_are_of_the_trained_network_and_survive_the_way_back
     assert results(engine, "network, accuracy") == [("1-int8", 0.25), ("trained", 0.5)]
     command.downgrade(config(root, other), "0001")
     assert results(engine, "label, accuracy") == [("fgsm", 0.5)]
+
+
+def test_the_outcomes_of_images_move_into_a_column_of_their_own_and_back(servers, root: Path) -> None:
+    other = new_database(servers["SPARRING_DATABASE_URL"], "outcomes_of_images")
+    engine = create_engine(other, poolclass=NullPool)
+    command.upgrade(config(root, other), "0002")
+    body = '{"draws": 1, "survived": "0110"}'
+    add_result(engine, label="clean", accuracy=0.5)
+    add_result(engine, label="fgsm", accuracy=0.5, body=body)
+    migrations.upgrade(other)
+    assert results(engine, "label, body::text, outcomes::text") == [
+        ("clean", "{}", "{}"),
+        ("fgsm", '{"draws": 1}', '{"survived": "0110"}'),
+    ]
+    told = '{"queries": [1, 2], "distance": [0.5, 0], "survived": "01", "predicted": [3, 4]}'
+    add_result(engine, label="pgd", accuracy=0.5, outcomes=told)
+    for _ in range(2):
+        command.downgrade(config(root, other), "0002")
+        assert results(engine, "label, body::text") == [("clean", "{}"), ("fgsm", body), ("pgd", told)]
+        migrations.upgrade(other)
+    assert results(engine, "label, outcomes::text")[1:] == [("fgsm", '{"survived": "0110"}'), ("pgd", told)]

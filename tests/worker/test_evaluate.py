@@ -58,7 +58,10 @@ def tried(database: Session, job: Job) -> Attempt:
 
 def found(database: Session, job_id: Any) -> dict[tuple[str, str], tuple[float, str]]:
     database.expire_all()
-    return {(r["protocol"], r["label"]): (r["accuracy"], r["survived"]) for r in records.results(database, job_id)}
+    told = {(one["protocol"], one["label"]): one for one in records.outcomes(database, job_id)}
+    assert all(len(one["queries"]) == len(one["survived"]) for one in told.values())
+    scored = records.results(database, job_id)
+    return {(r["protocol"], r["label"]): (r["accuracy"], told[r["protocol"], r["label"]]) for r in scored}
 
 
 def test_an_evaluation_finds_what_the_training_found_and_trains_nothing(

@@ -76,6 +76,9 @@ SCORED = Scored(
     high=0.9,
     seconds=1.0,
     survived="0101",
+    predicted=[3, 1, 4, 1],
+    distance=[0.1, 0, 0.05, 0],
+    queries=[20, 20, 7, 20],
 )
 
 
@@ -218,13 +221,19 @@ def test_scores_checks_phases_and_files_become_rows(
     assert job.phases == {"evaluate": {"state": "succeeded", "seconds": 2.0}}
     assert job.trust == "warnings"
     assert job.progress["phase"] == "export"
-    assert [one["survived"] for one in records.results(database, claimed.job_id)] == ["0101"]
-    assert [one["survived"] for one in records.exported(database, claimed.job_id)] == ["0001"]
+    told = {"survived": "0101", "predicted": [3, 1, 4, 1], "distance": [0.1, 0, 0.05, 0], "queries": [20, 20, 7, 20]}
+    assert records.outcomes(database, claimed.job_id) == [{"protocol": "paper", "label": SCORED.label, **told}]
+    assert records.outcomes(database, claimed.job_id, path.name)[0]["survived"] == "0001"
+    read = records.results(database, claimed.job_id) + records.exported(database, claimed.job_id)
+    assert len(read) == 2
+    assert not any(told.keys() & one.keys() for one in read), "who reads a list of scores does not read every image"
     assert records.checks(database, claimed.job_id)[0]["verdict"] == "passed"
     (file,) = records.files(database, claimed.job_id)
     assert (file.name, file.bytes) == ("0-int8.int8.safetensors", 5)
     assert file.about == {"kind": "export", "exporter": "int8", "bytes_fp32": 20, "logits_difference": 0.5}
-    assert "survived" not in feed.read(database, claimed.job_id)[3].body
+    scored = [event.body for event in feed.read(database, claimed.job_id) if event.kind == "scored"]
+    assert len(scored) == 2
+    assert not any(told.keys() & body.keys() for body in scored)
 
 
 def test_the_anatomy_is_kept_as_a_file_and_its_numbers_for_lists(

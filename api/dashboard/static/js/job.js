@@ -163,17 +163,17 @@ async function steps(el) {
 document.getElementById("series")?.addEventListener("change", () => curves?.x.length && steps(document.getElementById("steps")));
 
 async function broken(el, protocol) {
-  results ??= json(`/api/v1/jobs/${job.dataset.id}`).then((answer) => answer.results);
+  results ??= json(`/api/v1/evaluations/${job.dataset.id}/outcomes`).then((answer) => answer.items);
   const found = (await results).filter((one) => one.protocol === protocol);
   el.closest(".panel").hidden = protocol === "strict" && !found.length;
   if (!found.length) return wait(el, "Images stand here when the first attack is done.");
-  const n = Math.min(...found.map((one) => one.images));
+  const n = Math.min(...found.map((one) => one.survived.length));
   const wrong = found.map((one) => [...one.survived.slice(0, n)].map((c) => c === "0"));
   const times = Array.from({ length: n }, (_, i) => wrong.reduce((sum, row) => sum + row[i], 0));
   const order = [...times.keys()].sort((a, b) => times[b] - times[a] || rank(wrong, a) - rank(wrong, b));
   const rows = found.map((one, k) => ({ name: one.label, broken: order.map((i) => wrong[k][i]) }));
   barcode(el, rows);
-  const part = found.some((one) => one.images > n) ? ` Only the first ${n.toLocaleString("en")} test images: the fewest that an attack saw.` : "";
+  const part = found.some((one) => one.survived.length > n) ? ` Only the first ${n.toLocaleString("en")} test images: the fewest that an attack saw.` : "";
   const noise = protocol === "paper" ? " On a network with noise a single draw breaks some images by chance." : " On a network with noise: wrong in more than half of the draws.";
   document.querySelector(`[data-caption="${el.id}"]`).textContent = `Ink: wrong. Each column is one of ${n.toLocaleString("en")} test images; the percentage is of these.${part}${noise}`;
 }
