@@ -117,7 +117,10 @@ def _judging(one: Entry, key: str) -> Body:
     data = {
         name: value for name, value in spec["dataset"].items() if name not in Dataset.model_fields or name == "name"
     }
-    found = {"dataset": data, "images": one.score["images"], "threat": spec["threat"], "attack": one.score["attack"]}
+    attack = {
+        name: value for name, value in one.score["attack"].items() if name != "images"
+    }  # the score knows how many
+    found = {"dataset": data, "images": one.score["images"], "threat": spec["threat"], "attack": attack}
     if one.score["protocol"] == "paper":
         return found | {"batch_size": evaluate["batch_size"]}
     found["strict"] = {name: evaluate["strict"].get(name) for name in RULES}

@@ -296,9 +296,12 @@ def test_jobs_that_were_judged_differently_are_refused(
 
 
 def test_only_what_the_number_rests_on_has_to_be_the_same(api: Any, database: Session) -> None:
-    """Another augmentation is another method; the paper's attacks do not count for a single strict attack."""
+    """Another augmentation is another method; the paper's attacks do not count for a single strict attack; all are 20."""
     data = {"name": "fashion_mnist_sample", "images": 256, "validation": 64, "augment": "flip"}
-    one, other = scored(RIGHT * 20, label="pgd5", attack=ATTACK), scored(WRONG * 20, label="pgd5", attack=ATTACK)
+    one, other = (
+        scored(text * 20, label="pgd5", attack=ATTACK | {"images": images})
+        for text, images in ((RIGHT, None), (WRONG, 20))
+    )
     made = judged(database, one), judged(database, other, dataset=data, **PAPER)
     assert ask(api, *made, score="strict/pgd5").status_code == 200
 
