@@ -63,7 +63,7 @@ def methods(ones: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) 
 
 def _resampled(a: NDArray[np.float64], b: NDArray[np.float64], draw: np.random.Generator) -> float:
     """The difference of one resample; one seed fewer than there are, which makes the variance of their mean unbiased."""
-    n = a.shape[1]
+    n: int = a.shape[1]
     times = np.bincount(draw.integers(n, size=n), minlength=n)  # how often each image is drawn
     means = [float((each @ times)[draw.integers(len(each), size=len(each) - 1)].mean()) for each in (a, b)]
     return (means[0] - means[1]) / n
