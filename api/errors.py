@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
-from core.errors import DatasetUnavailable, InvalidSpec, Problem, SparringError, UnreadableArchive
+from core.errors import DatasetUnavailable, InvalidSpec, NotPaired, Problem, SparringError, UnreadableArchive
 from store.requests import KeyInFlight, KeyReused
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ STATUS: dict[type[SparringError], tuple[int, str]] = {
     InvalidSpec: (422, "invalid_spec"),
     DatasetUnavailable: (409, "dataset_unavailable"),
     UnreadableArchive: (409, "unreadable_archive"),
+    NotPaired: (422, "not_comparable"),
 }
 """What the science's errors mean in HTTP."""
 MOST = 100
@@ -110,6 +111,7 @@ def document(
 
 
 def _of_parameter(found: Any) -> Problem:
-    """A query, path or header parameter that is wrong; the pointer names it."""
-    pointer = "".join(f"/{part}" for part in found["loc"])
+    """A query, path or header parameter that is wrong, or a value in a body; the pointer names it."""
+    where = found["loc"] if found["loc"][0] != "body" else () if found["type"] == "json_invalid" else found["loc"][1:]
+    pointer = "".join(f"/{part}" for part in where)
     return Problem(pointer, found["msg"].removeprefix("Value error, "), None, None)

@@ -48,7 +48,7 @@ def _file(session: Session, network: Network, at: str) -> Artifact:
         expected = ", ".join(one.sha256 for one in files) or "a job that has exported one"
         problem = _wrong(at, "sha256", "is no network of this job", network.sha256, expected)
     else:
-        found = [one for one in files if not _exporter(one).lossy]
+        found = [one for one in files if not exporter_of(one).lossy]
         lossy = ", ".join(f"{one.name} ({one.sha256})" for one in files)
         expected = f"the sha256 of one of its other files: {lossy}" if lossy else "a job that has exported one"
         problem = _wrong(at, "job", "has no file with its trained network", str(network.job), expected)
@@ -61,7 +61,8 @@ def _is_network(file: Artifact) -> bool:
     return file.about.get("kind") == "export" and file.about.get("exporter") in READ
 
 
-def _exporter(file: Artifact) -> type[Exporter]:
+def exporter_of(file: Artifact) -> type[Exporter]:
+    """Who wrote a file that holds a network."""
     return cast(type[Exporter], members("core.exporters")[file.about["exporter"]])
 
 

@@ -63,9 +63,10 @@ def methods(ones: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) 
 
 def _resampled(a: NDArray[np.float64], b: NDArray[np.float64], draw: np.random.Generator) -> float:
     """The difference of one resample; one seed fewer than there are, which makes the variance of their mean unbiased."""
-    images = draw.integers(a.shape[1], size=a.shape[1])
-    means = [each[draw.integers(len(each), size=len(each) - 1)][:, images].mean() for each in (a, b)]
-    return float(means[0] - means[1])
+    n: int = a.shape[1]
+    times = np.bincount(draw.integers(n, size=n), minlength=n)  # how often each image is drawn
+    means = [float((each @ times)[draw.integers(len(each), size=len(each) - 1)].mean()) for each in (a, b)]
+    return (means[0] - means[1]) / n
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -77,9 +78,18 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def together(found: Sequence[Paired]) -> list[Paired]:
+    """Several comparisons that are made at once: p is Holm's, and `ranks` goes by it."""
+    return [_judged(*one[:2], p, one.images) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
+
+
+def large(difference: float, images: int) -> bool:
+    """Whether so many images can tell networks apart that differ by this share of them."""
+    return images >= FEW_IMAGES or abs(100 * difference) >= FEW_POINTS
+
+
 def _judged(difference: float, interval: Interval, p: float, images: int) -> Paired:
-    large = images >= FEW_IMAGES or abs(100 * difference) >= FEW_POINTS
-    return Paired(difference, interval, p, images, p <= LEVEL and large)
+    return Paired(difference, interval, p, images, p <= LEVEL and large(difference, images))
 
 
 def _same_images(ones: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> list[NDArray[np.float64]]:

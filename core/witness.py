@@ -13,8 +13,10 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -64,15 +66,10 @@ class Archive:
     """An archive, read: `about`, and the arrays as tensors."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                self.about = About.model_validate_json(str(file["about"]))
-                self.x, self.y, self.adversarial, self.by, self.right = (
-                    torch.from_numpy(file[name]) for name in ARRAYS
-                )
+        with _reading(path) as file:
+            self.about = About.model_validate_json(str(file["about"]))
+            self.x, self.y, self.adversarial, self.by, self.right = (torch.from_numpy(file[name]) for name in ARRAYS)
             self._check()
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UnreadableArchive(str(path), str(error)) from error
 
     def _check(self) -> None:
         """That the arrays are those of the module's documentation."""
@@ -88,3 +85,19 @@ class Archive:
             raise ValueError("by should be numbers of attacks")
         if not bool(((self.right >= 0) & (self.right <= 1)).all()):
             raise ValueError("right should be shares from 0 to 1")
+
+
+def shares(path: Path) -> list[float]:
+    """`right` of an archive, read without its images."""
+    with _reading(path) as file:
+        return [float(share) for share in file["right"]]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The arrays of a file; whatever is wrong with them is an `UnreadableArchive`."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            yield file
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableArchive(str(path), str(error)) from error

@@ -14,6 +14,7 @@ import typer
 from sparring import presets, show
 from sparring.audit import audit
 from sparring.client import Client, Group, Job
+from sparring.compare import compare
 from sparring.documents import read_yaml
 from sparring.exits import FAILED, SERVER, AsJson, exit_codes, out
 from sparring.local import DATA
@@ -25,6 +26,7 @@ app.add_typer(data, name="data")
 app.add_typer(presets.app, name="presets")
 app.command()(members)
 app.command()(audit)
+app.command()(compare)
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]
 Name = Annotated[str, typer.Argument(help="A job's number or id.")]

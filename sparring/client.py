@@ -222,6 +222,18 @@ class Client:
         found: dict[str, Any] = self.request("GET", path, params=parameters)
         return found
 
+    def compare(self, methods: dict[str, Any] | list[Any], score: str = "strict/worst_case") -> dict[str, Any]:
+        """Methods by three jobs or more each, or networks by one each: `{"rvsm": [1, 2, 3], "rgsm": group}`.
+
+        A list names none of them, or some: `[12, ("rgsm", 13)]`. Jobs stand for themselves, by id or number; a group, or its
+        id, for all its jobs. `score` is the same for all.
+        """
+        listed = methods.items() if isinstance(methods, dict) else methods
+        named = (one if isinstance(one, tuple) else (None, one) for one in listed)
+        asked = [{"name": name, "jobs": _named(jobs)} for name, jobs in named]
+        found: dict[str, Any] = self.request("POST", "/results/compare", json={"methods": asked, "score": score})
+        return found
+
     def job(self, name: object) -> Job:
         """A job by its id or number, with its results."""
         return Job.of(self, self.request("GET", f"/jobs/{name}"))
@@ -317,6 +329,13 @@ class Client:
         """The exported models of a job."""
         exports = [one["name"] for one in self.artifacts(job.id) if one["about"].get("kind") == "export"]
         return [self.download(job.id, file, folder / file) for file in exports]
+
+
+def _named(jobs: Any) -> list[str]:
+    """Jobs, groups, ids and numbers, or one of them, as the API takes them."""
+    return [
+        str(one.id if isinstance(one, Job | Group) else one) for one in (jobs if isinstance(jobs, list) else [jobs])
+    ]
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

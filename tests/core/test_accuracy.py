@@ -1,14 +1,16 @@
-"""Judging: fixed batches, noise that is never used twice, and Wilson's interval."""
+"""Judging: fixed batches, noise that is never used twice, and intervals over images and over seeds."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from core.accuracy import Trial
 from core.attacks.nattack import NAttack
 from core.attacks.pgd import Pgd
 from core.datasets.base import Split
-from core.intervals import wilson
+from core.intervals import student, wilson
 from core.noise import Stochastic
 from core.threat import Threat
 
@@ -118,3 +120,15 @@ def test_accuracy_averages_over_draws(split: Split) -> None:
 def test_wilson_intervals_are_those_of_the_tables(right: int, images: int, low: float, high: float) -> None:
     found = wilson(right, images)
     assert found == pytest.approx((low, high), abs=2e-4)
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.6], [0.81, 0.79, 0.84, 0.8], [0.3] * 5])
+def test_intervals_over_seeds_are_students(values: list[float]) -> None:
+    n, mean, std, interval = student(values)
+    assert (n, mean, std) == (len(values), pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
+    expected = stats.t.interval(0.95, n - 1, np.mean(values), stats.sem(values)) if std else (mean, mean)
+    assert interval == pytest.approx(expected)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert student([0.7]) == (1, 0.7, None, None)

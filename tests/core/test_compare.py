@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.compare import holm, methods, networks
+from core.compare import Paired, _resampled, holm, methods, networks, together
 from core.errors import NotPaired
 
 
@@ -75,6 +75,31 @@ def test_holm_is_the_example_of_the_textbooks() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_of_several_comparisons_at_once_only_what_stands_the_correction_ranks() -> None:
+    def pair(only: int, images: int) -> Paired:
+        return networks([1.0] * images, [0.0] * only + [1.0] * (images - only))
+
+    alone = [pair(6, 100), pair(7, 100), pair(20, 1500)]
+    assert [one.p for one in alone] == pytest.approx([2 / 2**6, 2 / 2**7, 2 / 2**20])
+    assert [one.ranks for one in alone] == [True, True, False], "20 of 1,500 are less than 3 points"
+    found = together([*alone, pair(0, 100)])
+    assert [one.p for one in found] == pytest.approx([2 * 2 / 2**6, 3 * 2 / 2**7, 4 * 2 / 2**20, 1.0])
+    assert [one.ranks for one in found] == [False, True, False, False]
+    assert [one[:2] for one in found[:3]] == [one[:2] for one in alone]
+
+
+def test_a_resample_draws_the_images_once_for_all_seeds_of_both() -> None:
+    """Where both methods are right on the same images, no draw of images makes a difference between them."""
+    same = [outcomes(0.5, 400, 0)] * 3
+    assert methods(same, same).interval == (0.0, 0.0)
+    third = [outcomes(0.5, 400, seed) for seed in range(3)]
+    draw = np.random.default_rng(3)
+    images, first, second = draw.integers(400, size=400), draw.integers(3, size=2), draw.integers(3, size=2)
+    a, b = np.array(third), np.array(same)
+    expected = a[first][:, images].mean() - b[second][:, images].mean()
+    assert _resampled(a, b, np.random.default_rng(3)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from core.run import Place, Resume, run
 from core.spec import parse
 from core.threat import Threat
 from core.verify import verify
-from core.witness import About, Archive, write
+from core.witness import About, Archive, shares, write
 
 JOB: dict[str, Any] = {
     "dataset": {"name": "fashion_mnist_sample", "images": 1920, "validation": 100},
@@ -192,6 +192,9 @@ def test_what_an_archive_states_wrongly_is_found(certain, tmp_path: Path) -> Non
     (tmp_path / "no.npz").write_bytes(b"PK not really")
     with pytest.raises(UnreadableArchive, match="no archive of adversarial images"):
         Archive(tmp_path / "no.npz")
+    with pytest.raises(UnreadableArchive, match="no archive of adversarial images"):
+        shares(tmp_path / "no.npz")
+    assert shares(tmp_path / "archive.npz") == honest.right.tolist()
 
 
 @pytest.mark.parametrize("job", [JOB, RANDOM], ids=["certain", "random"])
