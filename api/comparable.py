@@ -155,7 +155,7 @@ def _shown(document: Any, pointer: str) -> str:
 
 def outcomes(session: Session, methods: Sequence[Sequence[Entry]]) -> tuple[Outcome, list[list[list[float]]]]:
     """What of each image is compared, and that: [method][seed][image], 0 or 1 or a share of draws."""
-    known = [[_right(one) for one in method] for method in methods]
+    known = [[_right(session, one) for one in method] for method in methods]
     if not any(one.random for method in methods for one in method):
         return "right_or_wrong", known
     if len(methods[0]) == 1:  # McNemar's test knows right and wrong alone
@@ -166,8 +166,9 @@ def outcomes(session: Session, methods: Sequence[Sequence[Entry]]) -> tuple[Outc
     return "shares", [[one for one in method if one] for method in shares]
 
 
-def _right(one: Entry) -> list[float]:
-    return [float(image == "1") for image in one.score["survived"]]
+def _right(session: Session, one: Entry) -> list[float]:
+    known = {(told["protocol"], told["label"]): told["survived"] for told in records.outcomes(session, one.job.id)}
+    return [float(image == "1") for image in known[one.score["protocol"], one.score["label"]]]
 
 
 def _shares(session: Session, method: Sequence[Entry]) -> Iterator[list[float] | None]:
@@ -177,7 +178,7 @@ def _shares(session: Session, method: Sequence[Entry]) -> Iterator[list[float] |
         if one.random:
             yield witness.shares(file[0]) if file and file[0].is_file() else None
         else:
-            yield _right(one)
+            yield _right(session, one)
 
 
 def refused(at: str, message: str, got: Any, expected: str) -> Refused:
