@@ -37,7 +37,7 @@ def audited(build: Build, epochs: int) -> tuple[str, dict[str, Checked]]:
     net = trained(build, splits.train, epochs, seed=1)
     scored = [event for event in Evaluation(spec, net, splits, Path(), []).run() if isinstance(event, Scored)]
     assert scored[0].accuracy > 0.5, "it has learned something"
-    events = list(Audit(spec, net, splits.test, scored).run())
+    events = list(Audit(spec, net, splits, scored).run())
     (end,) = [event for event in events if isinstance(event, Audited)]
     assert end.level == "full"
     return end.verdict, {event.check: event for event in events if isinstance(event, Checked)}
