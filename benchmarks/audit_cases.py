@@ -222,10 +222,10 @@ def bounds(hits: int, of: int) -> tuple[float, float]:
     return 100 * float(low), 100 * float(high)
 
 
-def share(what: str, hits: int, of: int) -> str:
-    """A count with its bounds, as a row."""
+def share(hits: int, of: int) -> str:
+    """A count with its bounds, as two cells."""
     low, high = bounds(hits, of)
-    return f"| {what} | {hits} of {of} | {low:.1f} to {high:.1f} % |"
+    return f"{hits} of {of} | {low:.1f} to {high:.1f} %"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -244,10 +244,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         "budget: 50 steps, 3 targets, 500 queries, 16 draws to select by and 32 to judge by, `eot: auto`. *attacked* is the",
         "lowest accuracy under an attack, of strict ones the worst case.",
         "",
-        "| | count | interval |",
-        "|---|---|---|",
+        "| verdicts | full | interval | quick | interval |",
+        "|---|---|---|---|---|",
     ]
-    for words, group in (("", rows), (", paper", of(rows, strict=False)), (", strict", of(rows, strict=True))):
+    for words, group in (("all", rows), ("paper", of(rows, strict=False)), ("strict", of(rows, strict=True))):
         lines += counts(words, group)
     for strict, name in ((False, "paper"), (True, "strict")):
         for planted, title in ((True, "Planted"), (False, "Honest")):
@@ -262,14 +262,16 @@ def of(rows: list[dict[str, Any]], **facts: bool) -> list[dict[str, Any]]:
 
 def counts(words: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     """Of how many planted and honest networks the audit said what."""
-    planted, fair = of(rows, planted=True), of(rows, planted=False)
-    for name, level in (("full", "verdict"), ("quick", "quick")):
-        told = f"{name}{words}"
-        caught = sum(row[level] != "passed" for row in planted)
-        yield share(f"caught of planted (verdict not passed), {told}", caught, len(planted))
-        yield share(f"of these failed, {told}", sum(row[level] == "failed" for row in planted), len(planted))
-        yield share(f"accused of honest (failed), {told}", sum(row[level] == "failed" for row in fair), len(fair))
-        yield share(f"warned of honest, {told}", sum(row[level] == "warnings" for row in fair), len(fair))
+    told = (
+        ("caught of planted (not passed)", True, ("warnings", "failed")),
+        ("of these failed", True, ("failed",)),
+        ("accused of honest (failed)", False, ("failed",)),
+        ("warned of honest", False, ("warnings",)),
+    )
+    for what, planted, verdicts in told:
+        asked = of(rows, planted=planted)
+        cells = [share(sum(row[level] in verdicts for row in asked), len(asked)) for level in ("verdict", "quick")]
+        yield f"| {what}, {words} | {' | '.join(cells)} |"
 
 
 def shown(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -293,7 +295,9 @@ def main() -> None:
     log = RESULTS.with_suffix(".jsonl")
     rows = [json.loads(text) for text in log.read_text().splitlines()] if log.is_file() else []
     asked_for = [*honest(), *flawed(range(1, asked.seeds + 1))]
-    for network in sorted(asked_for, key=lambda network: (network.seed, network.random, not network.planted)):
+    for network in sorted(
+        asked_for, key=lambda network: (network.strict, network.seed, network.random, network.planted)
+    ):
         if network.key in {row["key"] for row in rows}:
             continue
         rows.append(outcome(network, network.spec.dataset.load(asked.data)))
