@@ -10,7 +10,7 @@ from core.events import WORST_CASE
 
 Body = dict[str, Any]
 NOT_THE_ATTACK = {"eps", "label", "step", "images"}
-"""Settings in which two scores of one attack may differ: the length of a step follows the radius."""
+"""Settings in which two scores of one attack may differ, and the part of an attack made of one: a step follows the radius."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,20 @@ def curves(scores: Sequence[Body]) -> list[Curve]:
 
 def _attack(one: Body) -> str:
     """What makes two scores those of one attack."""
-    settings = {key: value for key, value in one["attack"].items() if key not in NOT_THE_ATTACK}
-    return json.dumps([settings, *(one.get(key) for key in ("protocol", "images", "draws", "eot"))], sort_keys=True)
+    about = (one.get(key) for key in ("protocol", "images", "draws", "eot"))
+    return json.dumps([_settings(one["attack"]), *about], sort_keys=True)
+
+
+def _settings(attack: Body) -> Body:
+    """An attack's own settings, without those that follow the radius, its part's neither."""
+    kept = {key: value for key, value in attack.items() if key not in NOT_THE_ATTACK}
+    return {key: _settings(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def _name(attack: Body) -> str:
+    """Which attack it is; one made of another bears both names, one of another library that library's."""
+    part = attack.get("attack")
+    return f"{attack['name']}-{_name(part)}" if isinstance(part, dict) else str(part or attack["name"])
 
 
 def _clean(scores: Sequence[Body], attacked: Body) -> Iterator[Body]:
@@ -110,7 +122,7 @@ def _curve(group: Sequence[Body], points: Sequence[Body]) -> Curve:
     settings = first["attack"]
     return Curve(
         **same,
-        attack=settings.get("attack") or settings["name"],
+        attack=_name(settings),
         norm=settings.get("norm", "linf"),
         eot=first.get("eot", 1),
         points=sorted(drawn, key=lambda point: point.eps),

@@ -180,9 +180,12 @@ CASES = (
 
 
 def trained(
-    build: Build, split: Split, epochs: int, seed: int, steps: int = 0, eps: Fraction = Fraction(0)
+    build: Build, split: Split, epochs: int, seed: int, steps: int = 0, eps: Fraction = Fraction(0), natural: int = 0
 ) -> nn.Module:
-    """The network after some epochs of Adam at 2e-3, in evaluation mode; with `steps` of PGD, on attacked images."""
+    """The network after some epochs of Adam at 2e-3, in evaluation mode.
+
+    With `steps` of PGD on attacked images, but for the first `natural` epochs.
+    """
     with kept_rng():
         torch.manual_seed(seed_of(seed, "planted"))
         net, threat = build().train(), Threat(eps=eps)
@@ -193,7 +196,7 @@ def trained(
             for some in order.split(BATCH)[: len(split) // BATCH]:
                 x, y = split.chosen(some, "none", generator("cpu", seed))
                 reseed(net, seed, next(batches))
-                attacked = _attacked(net, x, y, threat, steps)
+                attacked = _attacked(net, x, y, threat, steps if epoch >= natural else 0)
                 adam.zero_grad()
                 F.cross_entropy(net(attacked), y).backward()  # type: ignore[no-untyped-call]
                 adam.step()

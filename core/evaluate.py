@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from core import witness
 from core.accuracy import Trial
+from core.alone import alone_of, constants_of
 from core.attacks.base import Attack
 from core.candidates import Candidates
 from core.datasets.base import Split, Splits
@@ -28,15 +29,13 @@ from core.eot import MOST, STABLE, draws_needed
 from core.events import TRAINED, WORST_CASE, Event, Noticed, Phase, Progress, Protocol, Scored, Witnessed
 from core.files import sha256
 from core.intervals import wilson
-from core.noise import Expectation, frozen, joint_layers, reseed, stochastic_layers
+from core.noise import Expectation, reseed, stochastic_layers
 from core.protocols import Strict
 from core.spec import Spec
 from core.witness import About
 
 Told = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of each image the share of the draws in which it is right, the class said, the distance, the queries. (n,) each."""
-CONTEXT = 8
-"""Training batches on which the scale of batch-wide noise is measured."""
 EOT_IMAGES = 64
 """Test images on which the number of draws is chosen."""
 
@@ -68,14 +67,16 @@ class Evaluation:
         self.saved = saved if saved and saved["network"] == network else None
         if self.saved:
             self.clean, self.worst = (Candidates(*one) if one else None for one in self.saved["candidates"])
+        self.frozen: list[float] | None = self.saved.get("frozen") if self.saved else None
+        self.eot: int = (self.saved["eot"] or 0) if self.saved else 0  # 0: not known yet
 
     @property
     def state(self) -> dict[str, Any]:
-        """Candidates so far, and the whole batches of the trial under way."""
+        """Candidates so far, the whole batches of the trial under way, and what the strict protocol measured first."""
         under_way = {"of": self.of, "state": self.trial.state} if self.trial else None
         candidates = [tuple(one) if one else None for one in (self.clean, self.worst)]
-        eot = getattr(self, "eot", None)
-        return {"network": self.network, "candidates": candidates, "trial": under_way, "eot": eot}
+        measured = {"eot": self.eot, "frozen": self.frozen}
+        return {"network": self.network, "candidates": candidates, "trial": under_way, **measured}
 
     @property
     def finished(self) -> bool:
@@ -138,16 +139,13 @@ class Evaluation:
 
     def _prepared(self, strict: Strict) -> Iterator[Event]:
         """The network as strict attacks see it, and the number of draws of their gradients."""
-        self.judged, self.eot = self.net, 1
-        if joint_layers(self.net):
-            reseed(self.net, "strict", "context", self.spec.seed)
-            few = min(len(self.splits.train), CONTEXT * self.size)
-            self.judged = frozen(self.net, (self.splits.train.batch(i, self.size)[0] for i in range(0, few, self.size)))
-        if self.random and strict.eot != "auto":
+        self.judged = alone_of(self.net, self.splits.train, self.size, self.spec.seed, self.frozen)
+        self.frozen = constants_of(self.judged)
+        if not self.random:
+            self.eot = 1
+        elif strict.eot != "auto":
             self.eot = strict.eot
-        elif self.random and self.saved and self.saved["eot"]:
-            self.eot = self.saved["eot"]
-        elif self.random:
+        elif not self.eot:
             yield from self._choose_draws()
 
     def _choose_draws(self) -> Iterator[Event]:
@@ -202,7 +200,7 @@ class Evaluation:
             attacks=tuple(self.names),
             accuracy=score.accuracy,
             draws=score.draws,
-            frozen=tuple(float(layer.frozen) for layer in stochastic_layers(self.judged) if layer.frozen is not None),
+            frozen=tuple(constants_of(self.judged)),
         )
         witness.write(path, about, self._few.prefix(score.images), worst)
         size = path.stat().st_size

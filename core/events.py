@@ -193,7 +193,8 @@ class Scored(Fact):
 class Checked(Fact):
     """One check of the audit: what was measured, against what, and what it means. `unit` tells how to read `value`.
 
-    `advice` is what to do about it, empty where the check passed.
+    `advice` is what to do about it, empty where the check passed. `checkpoint` is a file from which the run goes on behind this
+    check: kept with it or not at all, so that no check is made twice.
     """
 
     kind: Literal["checked"] = "checked"
@@ -206,6 +207,7 @@ class Checked(Fact):
     verdict: Verdict
     words: str
     advice: str = ""
+    checkpoint: CheckpointSaved | None = None
 
 
 class Audited(Fact):

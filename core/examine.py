@@ -83,7 +83,8 @@ def _judged(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -
     checks = list(admitted.checks)
     if admitted.black_box and _strict(spec).eot == "auto":  # what has no gradient does not say how many it needs
         spec = _with(spec, strict=_strict(spec).model_copy(update={"eot": BLIND_DRAWS}))
-    for event in Evaluation(spec, admitted.net, splits, work, [], load=_nothing_stored).run():
+    evaluation = Evaluation(spec, admitted.net, splits, work, [], load=_nothing_stored)
+    for event in evaluation.run():
         if not isinstance(event, Scored):
             yield event
         elif event.protocol == "strict":
@@ -93,7 +94,7 @@ def _judged(spec: Examination, admitted: Admitted, splits: Splits, work: Path) -
     yield checks[-1]
     if spec.evaluate.audit == "off" or admitted.black_box:
         return
-    for event in Audit(spec, admitted.net, splits.test, scored).run():
+    for event in Audit(spec, admitted.net, splits, scored, evaluation.frozen).run():
         if isinstance(event, Audited):
             worst = max((event.verdict, *(check.verdict for check in checks)), key=WORST.index)
             event = event.model_copy(update={"verdict": worst})

@@ -7,9 +7,10 @@ A training goes through all of them; an evaluation reads a network that a job ha
 
 A file that holds another network (a lossy export) is attacked as the trained one was.
 
-What has been done survives in checkpoints: a run resumed from one goes on inside training, or after the last whole batch
-of the attack under way. `stop()` is asked after each training batch and each step of an attack: "cancel" raises `Cancelled`,
-"save" writes a checkpoint where that is worth one, yields it and ends the generator.
+What has been done survives in checkpoints: a run resumed from one goes on inside training, behind the last whole batch of the
+attack under way, or behind the last check of the audit. `stop()` is asked after each training batch, each step of an attack
+and each piece of a check: "cancel" raises `Cancelled`, "save" writes a checkpoint where that is worth one, yields it and ends
+the generator.
 """
 
 import time
@@ -21,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core import audit, checkpoint, stored
+from core import checkpoint, stored
 from core.anatomy import dissect
+from core.audit import Audit
 from core.blueprint import Blueprint
 from core.channels import layers
 from core.datasets.base import Splits
@@ -31,6 +33,7 @@ from core.errors import Cancelled, InvalidSpec, OutOfMemory, Problem, Unreadable
 from core.evaluate import Evaluation
 from core.events import (
     TRAINED,
+    Checked,
     CheckpointSaved,
     Compacted,
     Dissected,
@@ -112,12 +115,14 @@ class Run:
         self.trained: dict[str, Tensor] = {}
         self.evaluation: Evaluation | None = None
         self.under_way: dict[str, Any] | None = None
+        self.audit: Audit | None = None
+        self.audited: dict[str, Any] | None = None
 
     def _go_on(self, saved: dict[str, Any]) -> None:
         """Take up what a checkpoint behind training knows."""
         self.trained = saved["net"]
         self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
-        self.under_way = saved["under_way"]
+        self.under_way, self.audited = saved["under_way"], saved.get("audit")
 
     def _phase(self, phase: Phase, events: Iterator[Event], resumed_at: int | None = None) -> Iterator[Event]:
         self.phase, began = phase, time.monotonic()
@@ -127,7 +132,7 @@ class Run:
         yield PhaseEnded(phase=phase, seconds=time.monotonic() - began)
 
     def _obeying(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events, asking `stop` after each; who is to stop leaves a checkpoint of the batches that are whole."""
+        """The same events, asking `stop` after each; who is to stop leaves a checkpoint of what is whole: batches, checks."""
         for event in events:
             yield event
             if isinstance(event, Witnessed):
@@ -143,9 +148,24 @@ class Run:
         """Evaluate and audit the network."""
         yield from self._phase("evaluate", self._evaluate(self.net))
         if self.spec.evaluate.audit != "off":
-            scored = [one for one in self.scored if one.network == TRAINED]
-            checks = audit.Audit(self.spec, self.net, self.splits.test, scored).run()
-            yield from self._phase("audit", self._obeying(checks))
+            yield from self._phase("audit", self._audit())
+
+    def _audit(self) -> Iterator[Event]:
+        """The checks that are not made yet, each with its checkpoint."""
+        scored = [one for one in self.scored if one.network == TRAINED]
+        told = self._evaluated or {}
+        frozen = told.get("frozen") if told.get("network") == TRAINED else None
+        self.audit = Audit(self.spec, self.net, self.splits, scored, frozen, self.audited)
+        for event in self._obeying(self.audit.run()):
+            if isinstance(event, Checked):
+                yield event.model_copy(update={"checkpoint": self._save(self.phase)})
+            else:
+                yield event
+
+    @property
+    def _evaluated(self) -> dict[str, Any] | None:
+        """The state of the evaluation under way, or of the last one."""
+        return self.evaluation.state if self.evaluation else self.under_way
 
     def _evaluate(self, net: nn.Module, network: str = TRAINED) -> Iterator[Event]:
         """The attacks under which the network is not yet scored, each score with its checkpoint, and one every minute."""
@@ -175,15 +195,15 @@ class Run:
         return stored.read(path, sha256).to(self.place.device)
 
     def _save(self, phase: Phase) -> CheckpointSaved:
-        """A checkpoint of what is known after training: the selected network, all scores, the evaluation under way."""
+        """A checkpoint of what is known after training: the selected network, scores, the evaluation under way, checks."""
         scored = [one.model_dump(mode="json") for one in self.scored]
-        under_way = self.evaluation.state if self.evaluation else self.under_way
         state = {
             "phase": phase,
             "spec": self.spec.digest,
             "net": self.trained,
             "scored": scored,
-            "under_way": under_way,
+            "under_way": self._evaluated,
+            "audit": self.audit.state if self.audit else self.audited,
         }
         saved = checkpoint.save(self.place.work / "checkpoints", f"{phase}-{len(scored):02d}", state)
         return CheckpointSaved(phase=phase, epoch=self.epochs, batch=0, path=str(saved.path), sha256=saved.sha256)

@@ -5,7 +5,6 @@ logits tie within rounding on another machine. A random network is judged by dra
 printed number within four standard errors of both sets of draws.
 """
 
-import copy
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from core.alone import with_constants
 from core.device import numerics
-from core.errors import Mismatch
 from core.modes import evaluating
-from core.noise import joint_layers, reseed, stochastic_layers
+from core.noise import reseed, stochastic_layers
 from core.witness import Archive
 
 SIZE = 128
@@ -40,7 +39,7 @@ class Verified(NamedTuple):
 def verify(archive: Archive, net: nn.Module, draws: int | None = None) -> Verified:
     """Judge the archive's images with `net`: by one forward pass, or on a random network by `draws` (the archive's number)."""
     about = archive.about
-    net = _with_constants(net, about.frozen)
+    net = with_constants(net, about.frozen)
     random = bool(stochastic_layers(net))
     many = (draws or about.draws) if random else 1
     with evaluating(net), numerics(deterministic=False), torch.no_grad():
@@ -70,17 +69,6 @@ def _judged(archive: Archive, net: nn.Module, draws: int) -> Iterator[Tensor]:
             reseed(net, "verify", start, draw)
             judged[draw] = (net(x).argmax(1) == y).cpu()
         yield judged
-
-
-def _with_constants(net: nn.Module, constants: tuple[float, ...]) -> nn.Module:
-    """A copy whose layers with noise over the batch go by the constants of the archive."""
-    net = copy.deepcopy(net)
-    layers = joint_layers(net)
-    if len(layers) != len(constants):
-        raise Mismatch(f"{len(layers)} layers with noise over the batch", f"constants for {len(constants)}")
-    for layer, constant in zip(layers, constants, strict=True):
-        layer.frozen = torch.tensor(constant, device=next((p.device for p in net.parameters()), None))
-    return net
 
 
 def _allowed(right: Tensor, stated: Tensor, draws: int, stated_draws: int) -> float:

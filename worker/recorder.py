@@ -57,7 +57,7 @@ class Recorder:
 
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""
-        saved = event.checkpoint if isinstance(event, EpochEnded | Scored) else event
+        saved = event.checkpoint if isinstance(event, EpochEnded | Scored | Checked) else event
         if isinstance(saved, CheckpointSaved | Dissected | Exported | Witnessed):
             owner = self.job_id if isinstance(saved, CheckpointSaved) else None
             artifacts.put(Path(saved.path), saved.sha256, owner)
@@ -99,12 +99,11 @@ class Recorder:
             case Witnessed():
                 about = {"kind": "witness", **event.model_dump(include={"network", "label"})}
                 records.artifact(session, self.job_id, Path(event.path).name, event.sha256, event.bytes, about)
-            case Scored():
+            case Scored() | Checked():
                 saved = body.pop("checkpoint")
-                records.result(session, self.job_id, body)
+                write = records.result if isinstance(event, Scored) else records.check
+                write(session, self.job_id, body)
                 forget += records.checkpoint(session, self.job_id, self.fence, saved) if saved else []
-            case Checked():
-                records.check(session, self.job_id, body)
             case Audited():
                 jobs.summarise(session, self.job_id, self.fence, trust=event.verdict)
             case Exported():

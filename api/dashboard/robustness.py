@@ -89,7 +89,7 @@ def drawn(curves: Iterable[Curve], protocol: str) -> list[Drawn]:
 
 def _drawn(curve: Curve) -> Drawn:
     axis = Scale(0, max(point.eps for point in curve.points))
-    name = titles.ATTACKS.get(curve.attack, curve.attack) + f"-{curve.steps}"
+    name = " ".join(titles.ATTACKS.get(part, part) for part in curve.attack.split("-")) + f"-{curve.steps}"
     words = f"{titles.NORMS.get(curve.norm, curve.norm)} · {figures.count(curve.images)} images"
     if curve.draws > 1:
         words += f" · {curve.draws} draws"

@@ -6,18 +6,20 @@ image passes, and more than three are needed to fail.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from core.accuracy import Trial
+from core.alone import alone_of, constants_of
 from core.attacks.base import Attack
 from core.audit.strength import Strength, of_the_evaluation, within_the_threat
 from core.datasets.base import Split
 from core.events import Checked, Scored, Verdict
-from core.noise import Foreign, frozen, joint_layers, reseed, stochastic_layers
+from core.noise import Foreign, reseed, stochastic_layers
 from core.spec import Spec
 from core.threat import Threat
 
@@ -32,18 +34,31 @@ Found = Generator[float, None, Tensor]
 Look = Generator[float | Checked, None, None]
 
 
+class Known(TypedDict, total=False):
+    """What several checks rest on, found out once: an audit that goes on takes it from its checkpoint."""
+
+    foreign: bool
+    frozen: list[float]
+    evaluated: Tensor
+    strongest: Tensor
+
+
 @dataclass
 class Subject:
-    """One network on a prefix of the test images."""
+    """One network on a prefix of the test images; `train` is where constants of its noise are measured."""
 
     spec: Spec
     given: nn.Module
     images: Split
+    train: Split
     scored: list[Scored]
+    known: Known = field(default_factory=Known)
 
     def __post_init__(self) -> None:
         self.full = self.spec.evaluate.audit == "full"
-        self.foreign = bool(self.differ(self.images.prefix(LOOKED)).any())
+        if "foreign" not in self.known:
+            self.known["foreign"] = bool(self.differ(self.images.prefix(LOOKED)).any())
+        self.foreign = self.known["foreign"]
         self.net = Foreign(self.given) if self.foreign else self.given
         self.random = bool(stochastic_layers(self.net))
         self.draws = DRAWS if self.random else 1
@@ -51,8 +66,6 @@ class Subject:
         self.strength = replace(found, draws=max((one.eot for one in self.scored if one.attack), default=found.draws))
         if self.spec.evaluate.strict:
             self.net = self.alone  # as the strict protocol judged it: each image its own problem
-        self._evaluated: Tensor | None = None
-        self._strongest: Tensor | None = None
 
     def key(self, *name: str) -> tuple[int | str, ...]:
         """A key of the audit's own."""
@@ -71,11 +84,10 @@ class Subject:
     @cached_property
     def alone(self) -> nn.Module:
         """The network; where images of a batch influence one another, its copy in which each is its own problem."""
-        if not joint_layers(self.net):
-            return self.net
-        reseed(self.net, *self.key("alone"))
-        size = self.spec.evaluate.batch_size
-        return frozen(self.net, (self.images.batch(at, size)[0] for at in range(0, len(self.images), size)))
+        size, seed = self.spec.evaluate.batch_size, self.spec.seed
+        made = alone_of(self.net, self.train, size, seed, self.known.get("frozen"))
+        self.known["frozen"] = constants_of(made)
+        return made
 
     def trial(self, name: str, attack: Attack, split: Split | None = None, on: nn.Module | None = None) -> Trial:
         """An attack on the images, judged over the draws; `on` is the network that it sees, where that is another."""
@@ -114,10 +126,11 @@ class Subject:
         Of a deterministic network that is what it found, image by image. Otherwise, or where it has no gradient attack
         within the threat, an attack of its strength is made here.
         """
-        if self._evaluated is None:
-            known = None if self.random else self.survived(black_box=False)
-            self._evaluated = (yield from self.survival("evaluated", self.strength)) if known is None else known
-        return self._evaluated
+        if "evaluated" not in self.known:
+            told = None if self.random else self.survived(black_box=False)
+            found = (yield from self.survival("evaluated", self.strength)) if told is None else told
+            self.known["evaluated"] = found
+        return self.known["evaluated"]
 
     def survived(self, black_box: bool) -> Tensor | None:
         """Which images the evaluation's attacks with or without gradients left, all together; None if not all were tried."""
@@ -143,10 +156,10 @@ class Subject:
 
     def strongest(self) -> Found:
         """What that attack leaves of each image, the evaluation's attacks included. (n,)."""
-        if self._strongest is None:
+        if "strongest" not in self.known:
             before = yield from self.evaluated()
-            self._strongest = yield from self.survival("stronger", self.arsenal, before)
-        return self._strongest
+            self.known["strongest"] = yield from self.survival("stronger", self.arsenal, before)
+        return self.known["strongest"]
 
     def checked(
         self,

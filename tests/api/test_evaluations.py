@@ -12,7 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api import evaluations
+from api.dashboard import titles
+from api.dashboard.robustness import drawn
 from core.events import Event, Exported, Scored, Witnessed
+from core.spec import parse
 from core.witness import Archive
 from recorded import TRAINING, ran, record
 from store import records, tokens
@@ -314,6 +317,29 @@ def test_radii_of_two_protocols_or_of_other_images_are_never_one_curve() -> None
     assert evaluations.curves([scored("paper", 0.1), scored("paper", 0.1)]) == []
     (curve,) = evaluations.curves([scored("paper", 0.2), scored("paper", 0.1)])
     assert [point.eps for point in curve.points] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("composite", "name"),
+    [({"name": "eot", "draws": 4}, "eot-pgd"), ({"name": "transfer", "from": "0" * 64}, "transfer-pgd")],
+)
+def test_an_attack_made_of_an_attack_is_one_curve_though_its_part_has_radius_and_step_of_its_own(
+    composite: dict[str, Any], name: str
+) -> None:
+    def scored(eps: str, steps: int = 5) -> dict[str, Any]:
+        part = {"name": "pgd", "steps": steps, "label": f"pgd{steps}"}
+        attack = {**composite, "attack": part, "eps": eps, "label": f"at-{eps.replace('/', '-')}"}
+        document = {"dataset": "fashion_mnist_sample", "model": "enresnet", "threat": {"eps": "1/10"}}
+        (made,) = parse({**document, "evaluate": {"paper": {"attacks": [attack]}}}).evaluate.paper.attacks
+        body = made.model_dump(mode="json", by_alias=True)
+        assert body["attack"]["step"], "the part's step is filled in"
+        found = {"label": made.label, "eps": float(made.eps), "steps": steps, "restarts": 1, "draws": 1}
+        return {"protocol": "paper", "attack": body, "images": 10, "accuracy": 0.5, "low": 0.4, "high": 0.6, **found}
+
+    (curve,) = evaluations.curves([scored("1/10"), scored("1/20"), scored("1/20", steps=6)])
+    assert (curve.attack, [point.eps for point in curve.points]) == (name, [0.05, 0.1])
+    (shown,) = drawn([curve], "paper")
+    assert shown.title == f"{titles.ATTACKS[composite['name']]} PGD-5"
 
 
 def test_the_audit_stands_alone(api: Any, job: Job) -> None:

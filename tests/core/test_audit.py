@@ -95,7 +95,7 @@ def evaluated(spec: JobSpec, net: nn.Module, split: Split) -> Iterator[Event]:
 
 
 def subject(net: nn.Module, spec: JobSpec, scored: list[Scored] | None = None) -> Subject:
-    return Subject(spec, net.eval(), data(net), scored or [])
+    return Subject(spec, net.eval(), data(net), data(net), scored or [])
 
 
 def result(look: Look) -> Checked:
@@ -106,7 +106,7 @@ def result(look: Look) -> Checked:
 def audited(spec: JobSpec, net: nn.Module) -> tuple[str, dict[str, Checked]]:
     split = data(net)
     scored = [event for event in evaluated(spec, net.eval(), split) if isinstance(event, Scored)]
-    events = list(Audit(spec, net.eval(), split, scored).run())
+    events = list(Audit(spec, net.eval(), Splits(split, split, split, ""), scored).run())
     (end,) = [event for event in events if isinstance(event, Audited)]
     return end.verdict, {event.check: event for event in events if isinstance(event, Checked)}
 
@@ -304,7 +304,7 @@ def test_an_audit_costs_no_more_than_it_says(level: str) -> None:
     net, spec = Counting(0.01), spec_of(level, IFGSM, eps=0.001)
     found = [event for event in evaluated(spec, net, data(net)) if isinstance(event, Scored)]
     net.work = 0
-    events = list(Audit(spec, net, data(net), found).run())
+    events = list(Audit(spec, net, Splits(data(net), data(net), data(net), ""), found).run())
     assert events[-1].verdict == "passed"
     assert 0.5 * passes(spec, False) < net.work <= 1.1 * passes(spec, False)
 

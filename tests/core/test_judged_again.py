@@ -13,6 +13,7 @@ from core.accuracy import Trial
 from core.errors import Cancelled
 from core.events import (
     TRAINED,
+    Audited,
     Checked,
     CheckpointSaved,
     Event,
@@ -126,11 +127,11 @@ def test_a_file_says_what_it_saves_and_how_far_it_is_from_the_network(whole: lis
 def test_the_audit_looks_at_the_trained_network_alone(monkeypatch, tmp_path: Path) -> None:
     """Also where a resumed run knows the scores of exports already."""
     seen: list[tuple[nn.Module, list[Scored]]] = []
-    made = run_module.audit.Audit
+    made = run_module.Audit
     monkeypatch.setattr(
-        run_module.audit,
+        run_module,
         "Audit",
-        lambda spec, net, test, scored: seen.append((net, scored)) or made(spec, net, test, scored),
+        lambda spec, net, splits, scored, *more: seen.append((net, scored)) or made(spec, net, splits, scored, *more),
     )
     spec = parse(
         {**JOB, "model": "lenet5", "export": ["int8"], "evaluate": {"images": 24, "paper": {"attacks": ["fgsm"]}}}
@@ -143,7 +144,9 @@ def test_the_audit_looks_at_the_trained_network_alone(monkeypatch, tmp_path: Pat
         (TRAINED, "fgsm"),
     ]
     assert of(again, Scored) == []
-    assert of(again, Checked) == of(first, Checked) != []
+    assert of(first, Checked) != []
+    assert of(again, Checked) == [], "no check is made twice"
+    assert of(again, Audited) == of(first, Audited)
     assert [one.sha256 for one in of(again, Exported)] == [one.sha256 for one in of(first, Exported)]
 
 

@@ -15,7 +15,7 @@ from core.datasets.base import Split, Splits
 from core.eot import MOST
 from core.errors import InvalidSpec, Mismatch, UnreadableArchive, UnreadableModel
 from core.evaluate import Evaluation
-from core.events import Checked, CheckpointSaved, Event, Exported, Progress, Scored, Witnessed
+from core.events import Audited, Checked, CheckpointSaved, Event, Exported, Progress, Scored, Witnessed
 from core.exporters.safetensors import Safetensors
 from core.models.enresnet import EnResNet
 from core.noise import joint_layers
@@ -353,9 +353,8 @@ def test_a_gradient_that_is_not_a_number_breaks_nothing_and_is_found_by_the_audi
     events = list(Evaluation(spec, net, Splits(right, right, right, ""), tmp_path, []).run())
     assert scores(events)["strict", "worst_case"].accuracy > 0.5, "no image is lost to NaN"
     assert archives(events)["worst_case"].adversarial.isfinite().all()
-    checks = {
-        one.check: one.verdict for one in Audit(spec, net, right, of(events, Scored)).run() if isinstance(one, Checked)
-    }
+    checked = Audit(spec, net, Splits(right, right, right, ""), of(events, Scored)).run()
+    checks = {one.check: one.verdict for one in checked if isinstance(one, Checked)}
     assert checks["zero_gradients"] == "failed"
 
 
@@ -388,7 +387,7 @@ def test_a_second_resume_keeps_what_is_known_of_an_exported_network(tmp_path: Pa
     first = until(
         "a", lambda seen: any(one.network != "trained" and one.label == "pgd5" for one in of(seen, Scored)), None
     )
-    second = until("b", lambda seen: bool(of(seen, Checked)), saved(first))
+    second = until("b", lambda seen: bool(of(seen, Audited)), saved(first))
     third = until("c", lambda seen: False, saved(second))
     found = {
         one.label: one.accuracy
@@ -397,6 +396,8 @@ def test_a_second_resume_keeps_what_is_known_of_an_exported_network(tmp_path: Pa
     }
     assert found == whole
     assert [one.label for one in of(third, Scored)] == ["cw_linf5", "worst_case"]
+    assert of(first, Checked)
+    assert not of(second + third, Checked), "no check is made twice"
 
 
 def test_a_save_between_an_archive_and_its_number_waits_for_the_number(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -18,6 +19,7 @@ from core.events import (
     CheckpointSaved,
     Dissected,
     EpochEnded,
+    Event,
     Exported,
     LayerChannels,
     Noticed,
@@ -80,6 +82,7 @@ SCORED = Scored(
     distance=[0.1, 0, 0.05, 0],
     queries=[20, 20, 7, 20],
 )
+CHECKED = Checked(check="eps_0", value=0, passes=0, fails=0, unit="images", images=4, verdict="passed", words="fine")
 
 
 def test_the_celery_process_never_imports_torch(servers) -> None:
@@ -182,18 +185,27 @@ def test_a_checkpoint_made_again_outlives_the_older_row_of_the_same_bytes(
     assert artifacts.sound(again.sha256, claimed.job_id)
 
 
-def test_a_score_and_the_checkpoint_behind_it_are_written_together_or_not_at_all(
-    database: Session, recording: Recorder, claimed: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("event", "rows"), [(SCORED, records.results), (CHECKED, records.checks)], ids=["score", "check"]
+)
+def test_a_finding_and_the_checkpoint_behind_it_are_written_together_or_not_at_all(
+    event: Event,
+    rows: Any,
+    database: Session,
+    recording: Recorder,
+    claimed: Claim,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else a process killed in between would score the attack again."""
+    """Else a process killed in between would score the attack, or make the check, again."""
     monkeypatch.setattr(records, "checkpoint", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        recording.record(SCORED.model_copy(update={"checkpoint": saved(tmp_path, 1)}))
-    assert records.results(database, claimed.job_id) == []
+        recording.record(event.model_copy(update={"checkpoint": saved(tmp_path, 1)}))
+    assert rows(database, claimed.job_id) == []
     monkeypatch.undo()
-    recording.record(SCORED.model_copy(update={"checkpoint": saved(tmp_path, 1)}))
+    recording.record(event.model_copy(update={"checkpoint": saved(tmp_path, 1)}))
     database.expire_all()
-    (body,) = records.results(database, claimed.job_id)
+    (body,) = rows(database, claimed.job_id)
     assert "checkpoint" not in body
     (row,) = records.checkpoints(database, claimed.job_id)
     assert artifacts.sound(row.sha256, claimed.job_id)
@@ -208,7 +220,7 @@ def test_scores_checks_phases_and_files_become_rows(
         PhaseStarted(phase="evaluate"),
         SCORED,
         PhaseEnded(phase="evaluate", seconds=2.0),
-        Checked(check="eps_0", value=0, passes=0, fails=0, unit="images", images=4, verdict="passed", words="fine"),
+        CHECKED,
         Audited(level="quick", verdict="warnings"),
         Exported(exporter="int8", path=str(path), sha256=sha256(path), bytes=5, bytes_fp32=20, logits_difference=0.5),
         SCORED.model_copy(update={"network": path.name, "survived": "0001"}),
