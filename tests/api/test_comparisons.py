@@ -147,7 +147,7 @@ def archived(session: Session, job: Job, shares: list[float], folder: Path) -> N
     images = Split(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64))
     right = torch.tensor(shares)
     none = torch.zeros(n, dtype=torch.int64)
-    worst = Candidates(torch.zeros(n, 1, 2, 2), 1 - right, right, right == 1, none)
+    worst = Candidates(torch.zeros(n, 1, 2, 2), 1 - right, right, right == 1, none, none, torch.zeros(n), none)
     about = About(label="worst_case", network="trained", dataset="mnist", threat=Threat(), attacks=("clean",), accuracy=0.5, draws=64, frozen=())  # fmt: skip
     witness.write(path, about, images, worst)
     digest, size = sha256(path), path.stat().st_size
