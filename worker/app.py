@@ -26,6 +26,7 @@ WORKER_ID = "SPARRING_WORKER_ID"
 log = logging.getLogger(__name__)
 app = celery()
 app.conf.update(worker_concurrency=sum(device.slots for device in devices()), imports=("worker.tasks",))
+app.conf.update(broker_transport="worker.transport:Transport")
 reaper = Reaper()
 stopped = threading.Event()
 
