@@ -22,11 +22,12 @@ class StoreSettings(BaseSettings):
         use_attribute_docstrings=True,
         frozen=True,
         extra="ignore",
+        hide_input_in_errors=True,  # which may be an address with its password
     )
 
-    database_url: Annotated[str, Field(pattern=r"^postgresql\+psycopg://")]
+    database_url: Annotated[str, Field(pattern=r"^postgresql\+psycopg://", repr=False)]
     """Postgres, as postgresql+psycopg://user:password@host/database."""
-    broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|redis\+socket)://")]
+    broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|redis\+socket)://", repr=False)]
     """Redis or Valkey, as redis://host:6379/0 or redis+socket:///path: bells and doorbells only, nothing is kept there."""
     files: Path
     """Folder of checkpoints, models and other artifacts, shared by all machines."""

@@ -72,7 +72,7 @@ ENTERS = {
 MATCH = {"headers": {"If-Match": "*"}}
 SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5", "project": "{project}"}
 ROW = {"rows": ["1"]}
-FORM = {"row": "1"}
+FORM = {"x": "1"}
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class World:
         return relation != "hidden" or actor in ("admin", "reader")
 
 
-DETAILS = parse({"dataset": "fashion_mnist_sample", "model": "lenet5"}).json_dict()
+DETAILS = parse({"dataset": "fashion_mnist_sample", "model": "lenet5", "resources": {"gpus": 0}}).json_dict()
 
 
 def filled_in(value: Any, names: dict[str, str]) -> Any:
