@@ -30,21 +30,21 @@ def bell() -> dict[str, Any]:
     return {"body": BODY, "headers": headers, "properties": properties, **coded}
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """Goes on where an item cannot be read."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except UNREADABLE as error:
             log.warning("an item of the queue that cannot be read is dropped: %s", type(error).__name__)
             raise Empty from None
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Redis as kombu speaks it, but for what is heard."""
 
     Channel = Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
-        super()._deliver(bell(), queue)
+        super()._deliver(bell(), queue)  # type: ignore[no-untyped-call]
