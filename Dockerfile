@@ -26,11 +26,11 @@ ENV MPLCONFIGDIR=/tmp/matplotlib
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/readyz', timeout=4)"]
-CMD ["uvicorn", "api.app:app", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers", "--no-access-log", \
+CMD ["uvicorn", "api.app:app", "--http", "api.receiving:Receiving", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers", "--no-access-log", \
      "--timeout-graceful-shutdown", "5"]
 
 FROM base AS worker
 COPY worker worker
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "worker.alive"]
 STOPSIGNAL SIGTERM
-CMD ["celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle"]
+CMD ["celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle", "--without-gossip"]

@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all throughput rows sample docs clean
+.PHONY: help install lock demo up lint format types test test-all audit-dependencies throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,12 @@ test: install  ## the default suite: real Postgres, real broker, real processes;
 test-all: install  ## with the slow tests too
 	$(BIN)/pytest -m "not gpu"
 
+audit-dependencies:  ## known faults in what is pinned; needs the internet, and fails where it can ask nobody
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/dev.txt -r requirements/torchattacks.txt
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.txt
+
 throughput: install  ## images a second of adversarial training; DATA=folder with CIFAR-10
 	$(BIN)/python benchmarks/throughput.py $(or $(DATA),data)
 
@@ -64,4 +70,4 @@ docs: install  ## write the generated pages of docs/reference again
 	$(BIN)/python docs/generate.py
 
 clean:  ## remove what was built, not what was kept (.sparring)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .lint-imports.txt
+	rm -rf $(VENV) $(VENV)-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis .lint-imports.txt

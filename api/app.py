@@ -10,7 +10,21 @@ from api import errors
 from api.dashboard import faults, views
 from api.hub import Hub
 from api.middleware import Guard
-from api.routes import artifacts, catalogues, evaluations, events, figures, jobs, presets, results, system, tokens
+from api.routes import (
+    actions,
+    artifacts,
+    catalogues,
+    evaluations,
+    events,
+    figures,
+    jobs,
+    presets,
+    projects,
+    results,
+    system,
+    tokens,
+    users,
+)
 from core.spec import KINDS
 from store.reaper import Reaper
 
@@ -38,7 +52,21 @@ site = FastAPI(
     redoc_url=None,
     lifespan=lifespan,
 )
-for resource in (jobs, evaluations, events, artifacts, figures, catalogues, presets, results, tokens, system):
+for resource in (
+    jobs,
+    evaluations,
+    results,
+    events,
+    artifacts,
+    figures,
+    catalogues,
+    presets,
+    projects,
+    users,
+    tokens,
+    actions,
+    system,
+):
     site.include_router(resource.router, prefix=BASE)
 site.include_router(views.router, include_in_schema=False)
 site.mount("/static", views.Static(directory=views.STATIC), name="static")

@@ -2,21 +2,23 @@
 
 import hmac
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from api import limits, permissions
 from api.errors import Refused, not_found
-from store import jobs, tokens
+from api.permissions import Caller
+from store import jobs, projects, sight, tokens
 from store.database import transaction
+from store.people import Token, User
 from store.settings import settings
 from store.tables import Job
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
-RANK = {"viewer": 0, "member": 1, "maintainer": 2, "admin": 3}
 Need = Literal["see", "change"]
 
 
@@ -27,20 +29,6 @@ def database() -> Iterator[Session]:
 
 
 Database = Annotated[Session, Depends(database, scope="function")]
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who is asking, and for a browser the CSRF token of its session."""
-
-    id: uuid.UUID
-    name: str
-    role: str
-    csrf: str | None = None
-
-    def at_least(self, role: str) -> bool:
-        """Whether the caller's role reaches so far."""
-        return RANK[self.role] >= RANK[role]
 
 
 def cookie_name() -> str:
@@ -65,20 +53,31 @@ def is_ours(request: Request) -> bool:
 
 
 def identify(request: Request, session: Database) -> Caller | None:
-    """The caller behind a bearer token or a cookie; None without either. A token that is not valid is refused."""
-    header = request.headers.get("authorization", "")
-    if header:
-        scheme, _, token = header.partition(" ")
-        user = tokens.bearer(session, token.strip()) if scheme.lower() == "bearer" else None
-        if user is None:
-            raise Refused(401, "unauthorized", "The token is not valid.", WWW_Authenticate="Bearer")
-        return Caller(user.id, user.name, user.role)
+    """The caller behind a bearer token or a cookie; None without either. A token that is not valid is refused, and so is one
+    who asks too often."""
+    found = _bearer(request, session) if request.headers.get("authorization") else _browser(request, session)
+    if found:
+        limits.count_request(found.id)
+    return found
+
+
+def _bearer(request: Request, session: Session) -> Caller:
+    scheme, _, token = request.headers["authorization"].partition(" ")
+    known = tokens.bearer(session, token.strip()) if scheme.lower() == "bearer" else None
+    if known is None:
+        refusal = Refused(401, "unauthorized", "The token is not valid.", WWW_Authenticate="Bearer")
+        raise limits.failed(request, refusal)
+    return _caller(*known)
+
+
+def _browser(request: Request, session: Session) -> Caller | None:
     cookie = request.cookies.get(cookie_name())
     known = tokens.browser(session, cookie) if cookie else None
-    if known is None:
-        return None
-    user, csrf = known
-    return Caller(user.id, user.name, user.role, csrf)
+    return _caller(*known) if known else None
+
+
+def _caller(token: Token, user: User, csrf: str | None = None) -> Caller:
+    return Caller(user.id, user.name, user.role, tuple(token.scopes), token.id, token.expires_at, csrf)
 
 
 def caller(request: Request, found: Annotated[Caller | None, Depends(identify)]) -> Caller:
@@ -100,27 +99,46 @@ def check_csrf(request: Request, sent: str, wanted: str) -> None:
 Known = Annotated[Caller, Depends(caller)]
 
 
-def writer(found: Known) -> Caller:
-    """A caller who may submit jobs."""
-    if not found.at_least("member"):
-        raise Refused(403, "forbidden", f"A {found.role} may look, not submit or change.")
+def holder(found: Known) -> Caller:
+    """A caller, of whatever role, whose token may be used for more than looking."""
+    if "write" not in found.scopes:
+        raise Refused(403, "forbidden", "This takes a token with the scope write.")
     return found
 
 
+Holder = Annotated[Caller, Depends(holder)]
+
+
+def acting(role: str) -> Callable[[Caller], Caller]:
+    """A dependency: a caller who may act as that."""
+
+    def acts(who: Known) -> Caller:
+        permissions.demand(who, role)
+        return who
+
+    return acts
+
+
+writer = acting("member")
 Writer = Annotated[Caller, Depends(writer)]
+Maintainer = Annotated[Caller, Depends(acting("maintainer"))]
+Admin = Annotated[Caller, Depends(acting("admin"))]
 
 
 def job_for(session: Session, who: Caller, name: str, need: Need) -> Job:
-    """The job of that id or number, for this user and this need: the only way by which a route gets a job."""
-    job = _named(session, name)
-    if need == "change" and job.owner_id != who.id and not who.at_least("maintainer"):
-        raise Refused(403, "forbidden", "This job is somebody else's.")
+    """The job of that id or number, for this user and this need: the only way by which a route gets a job.
+
+    One that the user does not see is not there (404); one that they see and may not change is refused (403).
+    """
+    job = _named(session, who, name)
+    if need == "change":
+        permissions.demand_change(who, job)
     return job
 
 
-def _named(session: Session, name: str) -> Job:
+def _named(session: Session, who: Caller, name: str) -> Job:
     if name.isdecimal() and len(name) < 10:
-        found = jobs.numbered(session, None, int(name))
+        found = jobs.numbered(session, who.eyes, int(name))
         if len(found) > 1:
             raise Refused(409, "ambiguous", f"{len(found)} projects have a job {name}; give its id.")
         if found:
@@ -130,9 +148,22 @@ def _named(session: Session, name: str) -> Job:
             job = jobs.find(session, uuid.UUID(name))
         except ValueError:
             job = None
-        if job:
+        if job and sight.sees(session, who.eyes, job.project_id):
             return job
     raise not_found("job", name[:80])
+
+
+def still_sees(session: Session, who: Caller, job: Job) -> bool:
+    """Whether who saw a job does so now: what is open for long asks again and again."""
+    user = tokens.still(session, who.token)
+    eyes = replace(who, role=user.role).eyes if user else None
+    return eyes is not None and sight.sees(session, eyes, job.project_id)
+
+
+def check_project(session: Session, who: Caller, name: str) -> None:
+    """Jobs go into a new project, or into one that the caller sees."""
+    if projects.hidden(session, who.eyes, name):
+        raise not_found("project", name)
 
 
 def seen(name: str, session: Database, who: Known) -> Job:
@@ -140,7 +171,7 @@ def seen(name: str, session: Database, who: Known) -> Job:
     return job_for(session, who, name, "see")
 
 
-def changed(name: str, session: Database, who: Writer) -> Job:
+def changed(name: str, session: Database, who: Known) -> Job:
     """The job in the path, to change."""
     return job_for(session, who, name, "change")
 

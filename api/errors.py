@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from core.errors import DatasetUnavailable, InvalidSpec, NotPaired, Problem, SparringError, UnreadableArchive
 from store.requests import KeyInFlight, KeyReused
@@ -75,6 +76,10 @@ def install(app: FastAPI) -> None:
     def database(request: Request, error: Exception) -> Response:
         log.warning("the database does not answer: %s", str(error).splitlines()[0])
         return document(request, 503, "database_away", "The database does not answer.", (), {"Retry-After": "5"})
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(request: Request, _: ClientDisconnect) -> Response:
+        return document(request, 400, "cut_off", "The connection ended before the request did.")
 
     @app.exception_handler(DataError)
     def unkept(request: Request, error: DataError) -> Response:

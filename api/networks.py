@@ -12,35 +12,37 @@ from core.exporters.base import Exporter
 from core.family import members
 from core.noise import stochastic_layers
 from core.spec import AnySpec, EvaluateSpec, Network, parse_network
-from store import artifacts, jobs, records
+from store import artifacts, jobs, records, sight
+from store.sight import Eyes
 from store.tables import Artifact
 
 READ = ("safetensors", "int8")
 """The exporters whose files are read back as networks."""
 
 
-def completed(session: Session, document: Any, at: str) -> Any:
+def completed(session: Session, eyes: Eyes, document: Any, at: str) -> Any:
     """The document of an evaluation, with what it leaves to the job whose network it is; any other as it is.
 
-    Raises `InvalidSpec` where there is no such job, or it has no such network.
+    Raises `InvalidSpec` where these eyes see no such job, or it has no such network.
     """
     if not isinstance(document, dict) or document.get("kind") != "evaluate":
         return document
-    file = _file(session, parse_network(document.get("network"), f"{at}/network"), f"{at}/network")
+    file = _file(session, eyes, parse_network(document.get("network"), f"{at}/network"), f"{at}/network")
     made_by = jobs.find(session, file.job_id)
     assert made_by, "a file has a job"
     inherited = {"dataset": made_by.spec["dataset"], "threat": made_by.spec["threat"]}
     return inherited | document | {"network": {"job": str(file.job_id), "sha256": file.sha256}}
 
 
-def _file(session: Session, network: Network, at: str) -> Artifact:
+def _file(session: Session, eyes: Eyes, network: Network, at: str) -> Artifact:
     """The file that is meant."""
     if network.job is None:
-        found = [one for one in records.holding(session, network.sha256 or "") if _is_network(one)]
+        found = [one for one in records.holding(session, eyes, network.sha256 or "") if _is_network(one)]
         if not found:
             raise _wrong(at, "sha256", "is no network that is stored here", network.sha256, "that of an exported file")
         return found[0]
-    if jobs.find(session, network.job) is None:
+    job = jobs.find(session, network.job)
+    if job is None or not sight.sees(session, eyes, job.project_id):
         raise _wrong(at, "job", "does not exist", str(network.job), "the id of a job with an exported network")
     files = [one for one in records.files(session, network.job) if _is_network(one)]
     if network.sha256:
@@ -66,15 +68,15 @@ def exporter_of(file: Artifact) -> type[Exporter]:
     return cast(type[Exporter], members("core.exporters")[file.about["exporter"]])
 
 
-def sources(session: Session, job: AnySpec, at: str) -> None:
+def sources(session: Session, eyes: Eyes, job: AnySpec, at: str) -> None:
     """Raise `InvalidSpec` where an attack is to be made against a network that is not stored, or takes other images."""
     for here, attack in job.attacks(at):
         if attack.source_sha256:
-            _source(session, job, attack.source_sha256, here)
+            _source(session, eyes, job, attack.source_sha256, here)
 
 
-def _source(session: Session, job: AnySpec, sha256: str, at: str) -> None:
-    if not any(_is_network(one) for one in records.holding(session, sha256)):
+def _source(session: Session, eyes: Eyes, job: AnySpec, sha256: str, at: str) -> None:
+    if not any(_is_network(one) for one in records.holding(session, eyes, sha256)):
         raise _wrong(at, "from", "is no network that is stored here", sha256, "the SHA-256 of an exported file")
     data = job.dataset
     try:

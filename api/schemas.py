@@ -1,10 +1,12 @@
 """The wire: what goes in and out of the API, as types that the OpenAPI document is made of."""
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from api.figures import FORMATS, Caption
 from store.tables import Artifact, Attempt, Epoch, Event, Job, Slot, Worker
@@ -18,6 +20,8 @@ def _printable(text: str) -> str:
 
 Printable = Annotated[str, AfterValidator(_printable)]
 """Text as people type it. The database takes no NUL."""
+Cursor = Annotated[Printable, Query(max_length=200)] | None
+"""Where a page begins: the `next_cursor` of the one before."""
 
 
 class Wire(BaseModel):
@@ -250,13 +254,17 @@ class SlotOut(Wire):
     kind: str
     model: str
     memory: int
+    busy: bool
+    """Whether a job runs on it."""
     job: uuid.UUID | None
+    """That job, if the caller sees it."""
 
     @classmethod
-    def of(cls, slot: Slot) -> "SlotOut":
-        """The shape of a row."""
+    def of(cls, slot: Slot, seen: Collection[uuid.UUID]) -> "SlotOut":
+        """The shape of a row; `seen` are the jobs that the caller sees."""
         same = ("device", "number", "kind", "model", "memory")
-        return cls(job=slot.job_id, **{field: getattr(slot, field) for field in same})
+        job = slot.job_id if slot.job_id in seen else None
+        return cls(busy=slot.job_id is not None, job=job, **{field: getattr(slot, field) for field in same})
 
 
 class WorkerOut(Wire):
@@ -270,10 +278,12 @@ class WorkerOut(Wire):
     slots: list[SlotOut]
 
     @classmethod
-    def of(cls, worker: Worker, slots: list[Slot]) -> "WorkerOut":
-        """The shape of a row."""
+    def of(cls, worker: Worker, slots: list[Slot], seen: Collection[uuid.UUID]) -> "WorkerOut":
+        """The shape of a row; `seen` are the jobs that the caller sees."""
         same = ("id", "host", "draining", "started_at", "seen_at")
-        return cls(slots=[SlotOut.of(slot) for slot in slots], **{field: getattr(worker, field) for field in same})
+        return cls(
+            slots=[SlotOut.of(slot, seen) for slot in slots], **{field: getattr(worker, field) for field in same}
+        )
 
 
 class Workers(Wire):
@@ -288,32 +298,8 @@ class Me(Wire):
     id: uuid.UUID
     name: str
     role: str
-
-
-class NewToken(Wire):
-    """What a token is to be."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[Printable, Field(min_length=1, max_length=100)]
-    days: Annotated[float, Field(ge=0.001, le=3650)] | None = None
-    """How long it is valid; for ever if left out."""
-
-
-class TokenOut(Wire):
-    """A token of the caller; the secret is in `token`, once, where it has just been made."""
-
-    id: str
-    name: str
-    created_at: datetime
-    expires_at: datetime | None
-    token: str | None = None
-
-
-class Tokens(Wire):
-    """The caller's tokens."""
-
-    items: list[TokenOut]
+    scopes: list[str]
+    """What the token may be used for, within the role."""
 
 
 class Health(Wire):

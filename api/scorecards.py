@@ -12,22 +12,24 @@ from core.errors import Reason
 from core.presets import Planned
 from core.scorecard import Cell, Outcome, outcome, scorecard
 from store import jobs, records
+from store.sight import Eyes
 from store.tables import Job
 
 LOCK = 0x5BA_221C7
 
 
-def cells(session: Session, name: str) -> list[Cell]:
-    """A table's cells. Where this service has run what a shipped log holds too, its own job counts."""
+def cells(session: Session, eyes: Eyes, name: str) -> list[Cell]:
+    """A table's cells, of jobs that are seen. Where this service has run what a shipped log holds too, its own job counts."""
     here = {(one.row, one.configuration, one.seed): one for one in shelf.shipped(name)}
-    here |= {(one.row, one.configuration, one.seed): one for one in _of_jobs(session, name)}
+    here |= {(one.row, one.configuration, one.seed): one for one in _of_jobs(session, eyes, name)}
     return scorecard(name, shelf.tables()[name], list(here.values()))
 
 
-def _of_jobs(session: Session, name: str) -> list[Outcome]:
+def _of_jobs(session: Session, eyes: Eyes, name: str) -> list[Outcome]:
     digests = shelf.tables()[name].digests
-    done = jobs.computing(session, list(digests), ("succeeded",))
-    done += jobs.computing(session, list(digests.keys() - {job.digest for job in done}), ("failed",), Reason.DIVERGED)
+    done = jobs.computing(session, eyes, list(digests), ("succeeded",))
+    left = list(digests.keys() - {job.digest for job in done})
+    done += jobs.computing(session, eyes, left, ("failed",), Reason.DIVERGED)
     scores = records.scores(session, [job.id for job in done])
     return [_outcome(digests[job.digest], job, scores.get(job.id, [])) for job in done]
 
@@ -44,12 +46,12 @@ class Missing(NamedTuple):
     present: list[uuid.UUID]
 
 
-def missing(session: Session, planned: Iterable[Planned]) -> Missing:
+def missing(session: Session, eyes: Eyes, planned: Iterable[Planned]) -> Missing:
     """What is not there yet of some planned jobs. Nobody else finds out at the same time: of two that ask, one waits."""
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     wanted = {one.spec.digest: one for one in planned}
     there = {
         job.digest: job.id
-        for job in jobs.computing(session, list(wanted), ("queued", "running", "paused", "succeeded"))
+        for job in jobs.computing(session, eyes, list(wanted), ("queued", "running", "paused", "succeeded"))
     }
     return Missing([one for digest, one in wanted.items() if digest not in there], list(there.values()))

@@ -104,8 +104,21 @@ class Stack:
         migrations.upgrade(self.database)
         self.token = self._token()
         api = ["-m", "uvicorn", "api.app:app", "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-        self._add("api", [*api, "--timeout-graceful-shutdown", "2"])
-        self._add("worker", ["-m", "celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle"])
+        self._add("api", [*api, "--http", "api.receiving:Receiving", "--timeout-graceful-shutdown", "2"])
+        self._add(
+            "worker",
+            [
+                "-m",
+                "celery",
+                "-A",
+                "worker.app",
+                "worker",
+                "--loglevel",
+                "info",
+                "--without-mingle",
+                "--without-gossip",
+            ],
+        )
         self._wait_until_ready()
         self.client_file.touch(mode=0o600)
         self.client_file.chmod(0o600)  # also where it was there before

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparring import presets, show
+from sparring import people, presets, show
 from sparring.audit import audit
 from sparring.client import Client, Group, Job
 from sparring.compare import compare
@@ -24,6 +24,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train network
 data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data, name="data")
 app.add_typer(presets.app, name="presets")
+app.add_typer(people.token, name="token")
+app.add_typer(people.user, name="user")
+app.add_typer(people.project, name="project")
 app.command()(members)
 app.command()(audit)
 app.command()(compare)
@@ -263,18 +266,6 @@ def cancel(names: Annotated[list[str], typer.Argument(help="Jobs, by number or i
             out([job.model_dump() for job in cancelled])
         for job in () if as_json else cancelled:
             print(f"#{job.number}: {job.state}" + (", will be cancelled" if job.wish == "cancel" else ""))
-
-
-@app.command()
-def token(
-    name: Annotated[str, typer.Argument(help="What it is for.")],
-    days: Annotated[float | None, typer.Option()] = None,
-    as_json: AsJson = False,
-) -> None:
-    """A new API token of yours; it is shown once."""
-    with exit_codes():
-        made = Client().request("POST", "/tokens", json={"name": name, "days": days})
-        out(made) if as_json else print(made["token"])
 
 
 @app.command()

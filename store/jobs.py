@@ -26,6 +26,7 @@ from store import feed, schedule, workers
 from store.database import uuid7
 from store.people import Project, User
 from store.settings import settings
+from store.sight import Eyes, seen_by
 from store.tables import ENDED, PRIORITIES, Attempt, Job, Slot, Worker
 
 Change = dict[str, Any]
@@ -246,8 +247,9 @@ def _note(session: Session, job_id: uuid.UUID, state: str, reason: Reason | None
 
 @dataclass(frozen=True)
 class Filter:
-    """Which jobs a list shows."""
+    """Which jobs a list shows: of those that `eyes` see, those that match."""
 
+    eyes: Eyes
     states: tuple[str, ...] = ()
     project: str | None = None
     text: str | None = None
@@ -259,20 +261,19 @@ def find(session: Session, job_id: uuid.UUID) -> Job | None:
 
 
 def computing(
-    session: Session, digests: Sequence[str], states: Sequence[str], reason: Reason | None = None
+    session: Session, eyes: Eyes, digests: Sequence[str], states: Sequence[str], reason: Reason | None = None
 ) -> list[Job]:
-    """The jobs in some states (for a reason, if given) that compute what the digests stand for: of each the newest."""
-    rows = select(Job).where(Job.digest.in_(digests), Job.state.in_(states)).order_by(Job.digest, Job.created_at.desc())
+    """The jobs in some states (for a reason, if given) that compute what the digests stand for: of each the newest seen."""
+    rows = select(Job).join(Project, Project.id == Job.project_id).order_by(Job.digest, Job.created_at.desc())
+    rows = rows.where(Job.digest.in_(digests), Job.state.in_(states), seen_by(eyes))
     why = [Job.reason == reason] if reason else []
     return list(session.scalars(rows.where(*why).distinct(Job.digest)))
 
 
-def numbered(session: Session, project: str | None, number: int) -> list[Job]:
-    """The jobs of that number: one in a project, perhaps several over all projects."""
-    named = [Project.name == project] if project else []
-    return list(
-        session.scalars(select(Job).join(Project, Project.id == Job.project_id).where(Job.number == number, *named))
-    )
+def numbered(session: Session, eyes: Eyes, number: int) -> list[Job]:
+    """The jobs of that number that these eyes see: one in each project, at most."""
+    rows = select(Job).join(Project, Project.id == Job.project_id)
+    return list(session.scalars(rows.where(Job.number == number, seen_by(eyes))))
 
 
 def page(session: Session, chosen: Filter, limit: int, before: tuple[datetime, uuid.UUID] | None) -> list[Row[Any]]:
@@ -291,20 +292,18 @@ def counts(session: Session, chosen: Filter) -> dict[str, int]:
     return dict(session.execute(rows.group_by(Job.state)).tuples().all())
 
 
-def some(session: Session, job_ids: Sequence[uuid.UUID]) -> list[Row[Any]]:
-    """Those jobs, with the names of their project and owner, newest first."""
+def some(session: Session, eyes: Eyes, job_ids: Sequence[uuid.UUID]) -> list[Row[Any]]:
+    """Those of these jobs that are seen, with the names of their project and owner, newest first."""
     rows = select(Job, Project.name.label("project"), User.name.label("owner"))
     rows = rows.join(Project, Project.id == Job.project_id).join(User, User.id == Job.owner_id)
-    return list(session.execute(rows.where(Job.id.in_(job_ids)).order_by(Job.created_at.desc(), Job.id.desc())))
-
-
-def projects(session: Session) -> list[str]:
-    """The names of all projects."""
-    return list(session.scalars(select(Project.name).order_by(Project.name)))
+    rows = rows.where(Job.id.in_(job_ids), seen_by(eyes))
+    return list(session.execute(rows.order_by(Job.created_at.desc(), Job.id.desc())))
 
 
 def _conditions(chosen: Filter) -> list[Any]:
-    found: list[Any] = [Job.state.in_(chosen.states)] if chosen.states else []
+    found: list[Any] = [seen_by(chosen.eyes)]
+    if chosen.states:
+        found.append(Job.state.in_(chosen.states))
     if chosen.project:
         found.append(Project.name == chosen.project)
     if chosen.text:

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from core.events import TRAINED
 from store import artifacts
-from store.tables import Artifact, Check, Checkpoint, Epoch, Result, Series
+from store.people import Project
+from store.sight import Eyes, seen_by
+from store.tables import Artifact, Check, Checkpoint, Epoch, Job, Result, Series
 
 KEPT_CHECKPOINTS = 2
 """The newest, and the one before in case the newest is damaged."""
@@ -163,9 +165,10 @@ def files(session: Session, job_id: uuid.UUID) -> list[Artifact]:
     return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
 
 
-def holding(session: Session, digest: str) -> list[Artifact]:
-    """The rows of all jobs that have made a file with these bytes, oldest first."""
-    return list(session.scalars(select(Artifact).where(Artifact.sha256 == digest).order_by(Artifact.created_at)))
+def holding(session: Session, eyes: Eyes, digest: str) -> list[Artifact]:
+    """The rows of all jobs, of those that are seen, that have made a file with these bytes, oldest first."""
+    rows = select(Artifact).join(Job, Job.id == Artifact.job_id).join(Project, Project.id == Job.project_id)
+    return list(session.scalars(rows.where(Artifact.sha256 == digest, seen_by(eyes)).order_by(Artifact.created_at)))
 
 
 def file(session: Session, job_id: uuid.UUID, name: str) -> tuple[Path, Artifact] | None:

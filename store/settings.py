@@ -22,11 +22,12 @@ class StoreSettings(BaseSettings):
         use_attribute_docstrings=True,
         frozen=True,
         extra="ignore",
+        hide_input_in_errors=True,  # which may be an address with its password
     )
 
-    database_url: Annotated[str, Field(pattern=r"^postgresql\+psycopg://")]
+    database_url: Annotated[str, Field(pattern=r"^postgresql\+psycopg://", repr=False)]
     """Postgres, as postgresql+psycopg://user:password@host/database."""
-    broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|redis\+socket)://")]
+    broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|redis\+socket)://", repr=False)]
     """Redis or Valkey, as redis://host:6379/0 or redis+socket:///path: bells and doorbells only, nothing is kept there."""
     files: Path
     """Folder of checkpoints, models and other artifacts, shared by all machines."""
@@ -52,6 +53,12 @@ class StoreSettings(BaseSettings):
     """Workers that a job may lose before the job has failed."""
     body_limit: Annotated[int, Field(ge=1024, le=2**30)] = 1_000_000
     """Largest request body, in bytes."""
+    receive_seconds: Seconds = 20
+    """A request that has not arrived whole after so long is given up, and its connection closed."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=10**9)] = 6000
+    """Requests of a user that each api process answers in a minute; more get 429. A minute's worth may come at once."""
+    failures_per_minute: Annotated[int, Field(ge=1, le=10**9)] = 30
+    """Failed log-ins of an address that each api process looks at in a minute; more get 429."""
     url: str = "http://127.0.0.1:8000"
     """The address that people open; whether cookies are Secure follows from it."""
 

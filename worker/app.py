@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
+from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,9 @@ WORKER_ID = "SPARRING_WORKER_ID"
 log = logging.getLogger(__name__)
 app = celery()
 app.conf.update(worker_concurrency=sum(device.slots for device in devices()), imports=("worker.tasks",))
+TRANSPORT_ALIASES.update(
+    redis="worker.transport:Transport", rediss="worker.transport:Transport"
+)  # for any address of Redis
 reaper = Reaper()
 stopped = threading.Event()
 

@@ -6,10 +6,12 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
+from api import limits
 from api.dashboard.templating import render
-from api.dependencies import Caller, Database, check_csrf, cookie_name, identify, is_ours, secure
+from api.dependencies import Database, check_csrf, cookie_name, identify, is_ours, secure
 from api.dependencies import address as our_address
 from api.errors import Refused
+from api.permissions import Caller
 from store import tokens
 
 router = APIRouter()
@@ -67,9 +69,11 @@ def log_in(request: Request, form: Form, session: Database) -> Response:
         return _page(request, form.get("next", ""), status=403)
     if not is_ours(request):
         raise Refused(403, "csrf", "The form did not come from our log-in page.")
+    limits.check_failures(request)
     token = form.get("token", "").strip()
     opened = tokens.log_in(session, token) if token.isprintable() else None
     if opened is None:
+        limits.failures.take(limits.address(request))
         wrong = "This token is not valid: unknown, expired, revoked or incomplete." if token else "Give a token."
         return _page(request, form.get("next", ""), wrong, status=401)
     answer = RedirectResponse(inside(form.get("next", "")), 303)

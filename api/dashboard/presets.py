@@ -25,7 +25,8 @@ router = APIRouter(prefix="/presets")
 def presets_page(request: Request, who: Visitor, session: Database) -> Response:
     """All presets, with how many of each table's numbers were reached."""
     tables = [
-        (name, table, scoretable.tally(scorecards.cells(session, name))) for name, table in shelf.tables().items()
+        (name, table, scoretable.tally(scorecards.cells(session, who.eyes, name)))
+        for name, table in shelf.tables().items()
     ]
     return render(request, "presets.html", who, **shell(session), tables=tables, examples=shelf.examples())
 
@@ -38,7 +39,7 @@ def preset_page(name: str, request: Request, who: Visitor, session: Database) ->
         return render(request, "example.html", who, **shell(session), name=name, text=text)
     if name not in shelf.tables():
         raise not_found("preset", name[:80])
-    table, cells = shelf.tables()[name], scorecards.cells(session, name)
+    table, cells = shelf.tables()[name], scorecards.cells(session, who.eyes, name)
     heads = scoretable.heads(table, cells)
     lines = scoretable.lines(table, heads, cells)
     tally = scoretable.tally(cells)
@@ -57,7 +58,7 @@ def preset_run(name: str, request: Request, form: Form, who: Visitor, session: D
     if form.get("row") and form["row"] not in [row.id for row in table_named(name).rows]:
         raise not_found("row", form["row"][:80])
     rows = [form["row"]] if form.get("row") else None
-    queue_rows(session, writer(who).id, name, RunRows(rows=rows, replicates=int(seeds)))
+    queue_rows(session, writer(who), name, RunRows(rows=rows, replicates=int(seeds)))
     answer = RedirectResponse(f"/jobs?project={name}", 303)
     answer.background = BackgroundTask(queue.ring)  # after the commit, which comes when this returns
     return answer

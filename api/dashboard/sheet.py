@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from api import evaluations
 from api.dashboard import headline, jobpage, lines, listing, robustness, specfile, titles
-from api.dependencies import Caller
 from api.figures import absent, captions
+from api.permissions import Caller, may_change
 from api.routes.evaluations import of_job
 from store import feed, jobs, records
 from store.tables import ENDED, Artifact, Epoch, Job
@@ -60,7 +60,7 @@ class Sheet:
     @cached_property
     def called(self) -> object:
         """What the command line calls the job: its number, if no other project has it too."""
-        return self.job.number if len(jobs.numbered(self.session, None, self.job.number)) == 1 else self.job.id
+        return self.job.number if len(jobs.numbered(self.session, self.who.eyes, self.job.number)) == 1 else self.job.id
 
     @cached_property
     def kept(self) -> list[Artifact]:
@@ -77,12 +77,11 @@ class Sheet:
     def header(self) -> dict[str, Any]:
         """State, badge, the command, the button."""
         project, owner = jobs.names(self.session, self.job)
-        mine = self.job.owner_id == self.who.id or self.who.at_least("maintainer")
         return {
             "project": project,
             "owner": owner,
             "about": jobpage.about(self.job),
-            "may_cancel": self.job.state not in ENDED and mine and self.who.at_least("member"),
+            "may_cancel": self.job.state not in ENDED and may_change(self.who, self.job),
             "checked": len(self.checked),
         }
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.dashboard import figures, listing, titles
-from api.dependencies import Caller
+from api.permissions import Caller
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"

@@ -15,10 +15,11 @@ from api.dashboard.login import Form, Visitor, check_form
 from api.dashboard.sheet import LATER, PARTS, Sheet
 from api.dashboard.shell import shell
 from api.dashboard.templating import STATIC, Static, render
-from api.dependencies import Caller, Database, Need, job_for, writer
+from api.dependencies import Database, Need, job_for
 from api.errors import Refused, not_found
+from api.permissions import Caller
 from api.routes.jobs import before, cursor_of
-from store import feed, jobs, records
+from store import actions, feed, jobs, projects, records
 from store.tables import STATES, Job
 
 __all__ = ["STATIC", "Static", "router"]
@@ -55,7 +56,7 @@ def jobs_page(
     cursor: Text = "",
 ) -> Response:
     """The jobs that match, newest first, a page at a time."""
-    chosen = chosen_by(state, project, q)
+    chosen = chosen_by(who, state, project, q)
     rows = jobs.page(session, chosen, ON_A_PAGE + SEEDS + 1, before(cursor) if cursor else None)
     shown, more = listing.whole_groups([row._tuple() for row in rows], ON_A_PAGE)
     table = _table(session, shown) | _around(session, chosen)
@@ -73,7 +74,7 @@ def jobs_page(
         older=older,
         first=not cursor,
         query=urlencode({key: value for key, value in address.items() if value}, True),
-        projects=jobs.projects(session),
+        projects=projects.names(session, who.eyes),
     )
 
 
@@ -89,8 +90,8 @@ def jobs_rows(
     q: Text = "",
 ) -> Response:
     """The rows that may have changed, the counts, and whether newer jobs match: what the jobs page asks for every two seconds."""
-    chosen = chosen_by(state, project, q)
-    table = _table(session, [row._tuple() for row in jobs.some(session, ids)] if ids else [])
+    chosen = chosen_by(who, state, project, q)
+    table = _table(session, [row._tuple() for row in jobs.some(session, who.eyes, ids)] if ids else [])
     head = jobs.page(session, chosen, 1, None)
     newer = bool(newest and head and str(head[0][0].id) != newest)
     asked = {"state": list(chosen.states), "project": project, "q": q}
@@ -99,12 +100,12 @@ def jobs_rows(
     return render(request, "parts/rows.html", who, **table, **around)
 
 
-def chosen_by(state: list[str], project: str, q: str) -> jobs.Filter:
+def chosen_by(who: Caller, state: list[str], project: str, q: str) -> jobs.Filter:
     """The filter of a page's address. What no job can match is left out, rather than refused."""
     text, name = ("".join(c for c in value if c.isprintable()).strip() for value in (q, project))
     if text.lstrip("#").isdecimal():
         text = text[:9]  # no job's number is longer, and the database takes no longer one
-    return jobs.Filter(tuple(one for one in STATES if one in state), name or None, text or None)
+    return jobs.Filter(who.eyes, tuple(one for one in STATES if one in state), name or None, text or None)
 
 
 def _table(session: Session, rows: Any) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _table(session: Session, rows: Any) -> dict[str, Any]:
 
 
 def _around(session: Session, chosen: jobs.Filter) -> dict[str, Any]:
-    counts = jobs.counts(session, jobs.Filter((), chosen.project, chosen.text))
+    counts = jobs.counts(session, jobs.Filter(chosen.eyes, (), chosen.project, chosen.text))
     matching = sum(n for state, n in counts.items() if not chosen.states or state in chosen.states)
     return {"facets": listing.facets(counts, chosen.states), "matching": matching}
 
@@ -182,9 +183,10 @@ def job_spec(name: str, who: Visitor, session: Database) -> Response:
 def job_cancel(name: str, request: Request, form: Form, who: Visitor, session: Database) -> Response:
     """End a waiting job, or ask a running one to save and leave; then the page again, or its header."""
     check_form(request, form, who)
-    job = seen(session, writer(who), name, "change")
+    job = seen(session, who, name, "change")
     if not jobs.cancel(session, job.id):
         raise Refused(409, "ended", f"The job has {job.state} already.")
+    actions.note(session, who.name, "cancel", "job", job.id)
     session.refresh(job)
     answer: Response = RedirectResponse(f"/jobs/{job.id}", 303)
     if request.headers.get("hx-request"):

@@ -24,8 +24,9 @@ from api.evaluation_schemas import (
     WorstOut,
 )
 from api.evaluations import Sample
+from api.repeats import IdempotencyKey
 from api.routes.figures import PICTURE_POLICY
-from api.routes.jobs import Body, IdempotencyKey, once, planned, shown, understood
+from api.routes.jobs import Body, once, planned, shown, understood
 from api.schemas import ArtifactOut, Plan, Printable, Submitted
 from core.events import TRAINED, WORST_CASE
 from core.witness import Archive
@@ -58,11 +59,11 @@ def submit(
             raise Refused(
                 422, "invalid_request", "kind must be evaluate here, or be left out; POST /jobs takes others."
             )
-    job = understood(session, asked.document, asked.at)
+    job = understood(session, who, asked.document, asked.at)
     if dry_run:
         response.status_code = 200
         return planned(job)
-    return once(session, who.id, idempotency_key, job, asked)
+    return once(session, who, idempotency_key, job, asked)
 
 
 @router.get("/{name}")

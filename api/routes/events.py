@@ -10,8 +10,9 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import Database, SeenJob
+from api.dependencies import Database, Known, SeenJob, still_sees
 from api.hub import Hub
+from api.permissions import Caller
 from api.schemas import EventOut, EventPage
 from store import feed, jobs
 from store.database import transaction
@@ -26,6 +27,7 @@ STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream"
 @router.get("/{name}/events", response_model=EventPage, responses=STREAM)
 def events(
     request: Request,
+    who: Known,
     job: SeenJob,
     session: Database,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
@@ -41,16 +43,16 @@ def events(
     if "text/event-stream" not in accept:
         return EventPage(items=[EventOut.of(one) for one in feed.read(session, job.id, after, limit)])
     hub: Hub = request.app.state.hub
-    return StreamingResponse(stream(hub, job.id, max(after, last_event_id)), media_type="text/event-stream")
+    return StreamingResponse(stream(hub, who, job.id, max(after, last_event_id)), media_type="text/event-stream")
 
 
-async def stream(hub: Hub, job_id: uuid.UUID, after: int) -> AsyncIterator[str]:
-    """The lines of an event stream."""
+async def stream(hub: Hub, who: Caller, job_id: uuid.UUID, after: int) -> AsyncIterator[str]:
+    """The lines of an event stream, which ends when the caller may no longer see the job."""
     shown: dict[str, Any] = {}
     with hub.watching(job_id) as news:
         while True:
             news.clear()
-            found, progress, ended = await run_in_threadpool(look, job_id, after)
+            found, progress, ended = await run_in_threadpool(look, who, job_id, after)
             for one in found:
                 after = one.seq
                 yield f"id: {one.seq}\nevent: {one.kind}\ndata: {one.model_dump_json()}\n\n"
@@ -67,9 +69,11 @@ async def stream(hub: Hub, job_id: uuid.UUID, after: int) -> AsyncIterator[str]:
                 yield ": still here\n\n"
 
 
-def look(job_id: uuid.UUID, after: int) -> tuple[list[EventOut], dict[str, Any], bool]:
+def look(who: Caller, job_id: uuid.UUID, after: int) -> tuple[list[EventOut], dict[str, Any], bool]:
     """A job's events after a number, where it is, and whether it has ended. The state is read first: none is missed."""
     with transaction() as session:
         job = jobs.find(session, job_id)
-        ended, progress = (job.state in ENDED, job.progress) if job else (True, {})
+        if job is None or not still_sees(session, who, job):
+            return [], {}, True
+        ended, progress = job.state in ENDED, job.progress
         return [EventOut.of(one) for one in feed.read(session, job_id, after)], progress, ended

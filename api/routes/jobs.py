@@ -7,21 +7,22 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
 from api import documents, networks
-from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer
+from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer, check_project
 from api.errors import Refused
+from api.permissions import Caller
+from api.repeats import IdempotencyKey
 from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
 from core import plan, spec
-from store import feed, jobs, queue, records, requests, workers
+from store import actions, feed, jobs, queue, records, requests, workers
 from store.tables import STATES, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 AnyJob = TypeVar("AnyJob", bound=spec.Spec)
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 FORMS = {"oneOf": [{"$ref": f"#/components/schemas/{form.__name__}"} for form in spec.KINDS.values()]}
 BODY = {
     "requestBody": {
@@ -58,10 +59,10 @@ def opened(body: bytes, kind: str) -> Sent:
 Body = Annotated[Sent, Depends(sent)]
 
 
-def understood(session: Session, document: Any, at: str = "") -> spec.AnySpec:
+def understood(session: Session, who: Caller, document: Any, at: str = "") -> spec.AnySpec:
     """The resolved job that a document asks for, here; `InvalidSpec` says everything that is wrong with it."""
-    job = with_gpus(session, spec.parse(networks.completed(session, document, at), at))
-    networks.sources(session, job, at)
+    job = with_gpus(session, spec.parse(networks.completed(session, who.eyes, document, at), at))
+    networks.sources(session, who.eyes, job, at)
     if isinstance(job, spec.EvaluateSpec):
         networks.shape(job, at)
     return job
@@ -77,19 +78,19 @@ def submit(
     dry_run: bool = False,
 ) -> Submitted | Plan:
     """Queue a job for each of its seeds, or with `dry_run=true` say what it would be and queue nothing."""
-    job = understood(session, asked.document, asked.at)
+    job = understood(session, who, asked.document, asked.at)
     if dry_run:
         response.status_code = 200
         return planned(job)
-    return once(session, who.id, idempotency_key, job, asked)
+    return once(session, who, idempotency_key, job, asked)
 
 
-def once(session: Session, owner: uuid.UUID, key: str | None, job: spec.AnySpec, asked: Sent) -> Submitted:
+def once(session: Session, who: Caller, key: str | None, job: spec.AnySpec, asked: Sent) -> Submitted:
     """Queue the jobs, or give the answer that the key got before."""
-    before = requests.answered(session, owner, key, asked.sha256) if key else None
-    answer = Submitted.model_validate(before) if before else create(session, owner, job, asked.document)
+    before = requests.answered(session, who.id, key, asked.sha256) if key else None
+    answer = Submitted.model_validate(before) if before else create(session, who, job, asked.document)
     if key and not before:
-        requests.remember(session, owner, key, asked.sha256, answer.model_dump(mode="json"))
+        requests.remember(session, who.id, key, asked.sha256, answer.model_dump(mode="json"))
     session.commit()
     queue.ring()
     return answer
@@ -119,10 +120,11 @@ def planned(job: spec.AnySpec) -> Plan:
     )
 
 
-def create(session: Session, owner: uuid.UUID, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
+def create(session: Session, who: Caller, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
     """Queue a job for each of its seeds; the caller commits, then rings."""
     asked = [jobs.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
-    made = jobs.create(session, owner, asked)
+    check_project(session, who, job.project)
+    made = jobs.create(session, who.id, asked)
     return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])
 
 
@@ -145,7 +147,7 @@ def find(
     for one in state or ():
         if one not in STATES:
             raise Refused(422, "invalid_request", f"state must be one of {', '.join(STATES)}, not {one[:80]}.")
-    chosen = jobs.Filter(tuple(state or ()), project, q)
+    chosen = jobs.Filter(who.eyes, tuple(state or ()), project, q)
     rows = jobs.page(session, chosen, limit + 1, before(cursor) if cursor else None)
     items = [JobOut.of(*row) for row in rows[:limit]]
     following = cursor_of(rows[limit - 1][0]) if len(rows) > limit else None
@@ -186,10 +188,11 @@ def specification(job: SeenJob, sent: bool = False) -> dict[str, Any]:
 
 
 @router.post("/{name}/cancel")
-def cancel(job: ChangedJob, session: Database) -> JobOut:
+def cancel(job: ChangedJob, who: Known, session: Database) -> JobOut:
     """End a waiting job at once; ask a running one to save and leave. A job that has ended is refused."""
     if not jobs.cancel(session, job.id):
         raise Refused(409, "ended", f"The job has {job.state} already.")
+    actions.note(session, who.name, "cancel", "job", job.id)
     session.commit()
     feed.announce(job.id)
     session.refresh(job)

@@ -4,17 +4,18 @@ import csv
 import hashlib
 import io
 from dataclasses import asdict, fields
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from api import scorecards, shelf
-from api.dependencies import Database, Known, Writer
+from api.dependencies import Database, Known, Writer, check_project
 from api.errors import Refused, not_found
+from api.permissions import Caller
 from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
-from api.routes.jobs import IdempotencyKey, shown, with_gpus
+from api.repeats import IdempotencyKey
+from api.routes.jobs import shown, with_gpus
 from core import presets
 from core.scorecard import Cell
 from store import jobs, queue, requests
@@ -77,7 +78,7 @@ def run(
     before = requests.answered(session, who.id, idempotency_key, body) if idempotency_key else None
     if before:
         return RowsQueued.model_validate(before)
-    answer = queue_rows(session, who.id, name, asked)
+    answer = queue_rows(session, who, name, asked)
     if idempotency_key:
         requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
     session.commit()
@@ -85,7 +86,7 @@ def run(
     return answer
 
 
-def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQueued:
+def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> RowsQueued:
     """The jobs that are missing, a group for each row and configuration."""
     table = table_named(name)
     rows = _rows_named(name, [row.id for row in table.rows], asked.rows)
@@ -94,7 +95,7 @@ def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQ
         raise Refused(422, "invalid_request", f"{name} has no way {unknown[0][:80]}; it has {', '.join(ways)}.")
     planned = table.planned(asked.replicates, frozenset(rows))
     wanted, present = scorecards.missing(
-        session, (one for one in planned if one.configuration in (asked.configurations or ways))
+        session, who.eyes, (one for one in planned if one.configuration in (asked.configurations or ways))
     )
     groups: dict[tuple[str, str], list[jobs.Asked]] = {}
     for one in wanted:
@@ -102,7 +103,9 @@ def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQ
         groups.setdefault((one.row, one.configuration), []).append(
             jobs.Asked(job.json_dict(), job.json_dict(), job.digest)
         )
-    made = [job for group in groups.values() for job in jobs.create(session, owner, group)]
+    if groups:
+        check_project(session, who, name)
+    made = [job for group in groups.values() for job in jobs.create(session, who.id, group)]
     return RowsQueued(jobs=[shown(session, job) for job in made], present=present)
 
 
@@ -119,7 +122,7 @@ def _rows_named(name: str, known: list[str], asked: list[str] | None) -> list[st
 def scorecard(name: str, who: Known, session: Database) -> Scorecard:
     """The published numbers beside ours: mean, standard deviation, n, difference, verdict."""
     table = table_named(name)
-    cells = [CellOut(**asdict(cell)) for cell in scorecards.cells(session, name)]
+    cells = [CellOut(**asdict(cell)) for cell in scorecards.cells(session, who.eyes, name)]
     return Scorecard(preset=name, title=table.title, source=table.source, about=table.about, cells=cells)
 
 
@@ -130,7 +133,7 @@ def scorecard_csv(name: str, who: Known, session: Database) -> Response:
     text = io.StringIO()
     out = csv.DictWriter(text, [field.name for field in fields(Cell)])
     out.writeheader()
-    for cell in scorecards.cells(session, name):
+    for cell in scorecards.cells(session, who.eyes, name):
         out.writerow(asdict(cell) | {"jobs": " ".join(cell.jobs)})
     headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
     return Response(text.getvalue(), 200, headers, "text/csv")

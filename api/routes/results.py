@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from api import comparable, comparisons
 from api.comparable import Entry, refused
 from api.comparison_schemas import MOST_SEEDS, Comparison, ComparisonAsked, MethodAsked
-from api.dependencies import Caller, Database, Known, job_for
+from api.dependencies import Database, Known, job_for
+from api.permissions import Caller
 from store import jobs
 from store.tables import Job
 

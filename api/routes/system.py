@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Database, Known
 from api.schemas import Health, Me, Version, WorkerOut, Workers
-from store import feed, workers
+from store import feed, jobs, workers
 from store.database import transaction
 from store.settings import settings
 
@@ -56,10 +56,13 @@ def versions() -> Version:
 @router.get("/me")
 def me(who: Known) -> Me:
     """Who the token or the session stands for."""
-    return Me(id=who.id, name=who.name, role=who.role)
+    return Me(id=who.id, name=who.name, role=who.role, scopes=list(who.scopes))
 
 
 @router.get("/workers")
 def living(who: Known, session: Database) -> Workers:
     """The workers seen within a lease."""
-    return Workers(items=[WorkerOut.of(*one) for one in workers.living(session, settings().lease_seconds)])
+    found = workers.living(session, settings().lease_seconds)
+    running = [slot.job_id for _, slots in found for slot in slots if slot.job_id]
+    seen = {row[0].id for row in jobs.some(session, who.eyes, running)}
+    return Workers(items=[WorkerOut.of(*one, seen) for one in found])

@@ -7,8 +7,9 @@ import uuid
 from typing import Any
 
 from api.hub import Hub
+from api.permissions import Caller
 from api.routes.events import stream
-from store import feed, jobs
+from store import feed, jobs, tokens
 from store.database import transaction
 
 SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
@@ -57,11 +58,13 @@ def test_a_stream_resumes_after_the_last_event_that_was_seen(api) -> None:
 
 def watch(job_id: uuid.UUID, act: Any) -> list[tuple[float, str]]:
     """Follow a stream to its end in an event loop of its own while `act` does things in a thread."""
-    hub, seen = Hub(), []
+    with transaction() as session:
+        user, (token, *_) = tokens.user_named(session, "ada"), tokens.valid(session, tokens.user_named(session, "ada"))
+    who, hub, seen = Caller(user, "ada", "admin", token=token.id), Hub(), []
     hub.start()
 
     async def follow() -> None:
-        async for chunk in stream(hub, job_id, 0):
+        async for chunk in stream(hub, who, job_id, 0):
             seen.append((time.monotonic(), chunk))
 
     worker = threading.Thread(target=act)

@@ -106,7 +106,7 @@ def test_only_a_digest_names_a_file(servers, digest: str) -> None:
 
 def test_a_token_is_shown_once_and_only_its_hash_is_kept(database: Session, ada) -> None:
     token = tokens.issue(database, ada, "laptop")
-    assert tokens.bearer(database, token).name == "ada"
+    assert tokens.bearer(database, token)[1].name == "ada"
     kept = database.scalars(select(Token)).one()
     secret = token.split("_")[2]
     assert secret[:48].encode() not in kept.secret_sha256
@@ -141,7 +141,7 @@ def test_expired_and_revoked_tokens_are_nobodys(database: Session, ada) -> None:
 def test_a_browser_session_ends_with_its_token(database: Session, ada) -> None:
     revoked, expired = tokens.issue(database, ada, "a"), tokens.issue(database, ada, "b", days=1)
     cookies = [tokens.log_in(database, token)[0] for token in (revoked, expired)]
-    assert [tokens.browser(database, cookie)[0].name for cookie in cookies] == ["ada", "ada"]
+    assert [tokens.browser(database, cookie)[1].name for cookie in cookies] == ["ada", "ada"]
     tokens.revoke(database, ada, revoked.split("_")[1])
     database.execute(text("UPDATE tokens SET expires_at = now() - interval '1 second' WHERE name = 'b'"))
     assert [tokens.browser(database, cookie) for cookie in cookies] == [None, None]
@@ -159,7 +159,7 @@ def test_a_browser_session_ends_after_its_days(database: Session, ada) -> None:
 
 def test_a_browser_session_ends_with_the_log_out(database: Session, ada) -> None:
     cookie, csrf = tokens.log_in(database, tokens.issue(database, ada, "laptop"))
-    user, kept = tokens.browser(database, cookie)
+    _, user, kept = tokens.browser(database, cookie)
     assert (user.name, kept) == ("ada", csrf)
     tokens.log_out(database, cookie)
     assert tokens.browser(database, cookie) is None

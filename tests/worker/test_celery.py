@@ -1,21 +1,26 @@
 """A Celery worker as it runs in production, with attempts that fail at once: slots, logs, an end when told to."""
 
+import base64
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from made import queue
-from store import jobs, records, tokens
+from store import feed, jobs, records, tokens, workers
 from store import queue as bell
 from store.database import transaction
 from store.tables import Slot
+from worker.transport import bell as bell_of_our_own
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def celery(database: Session, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
         "--loglevel",
         "warning",
         "--without-mingle",
+        "--without-gossip",
     ]
     changed = {"SPARRING_CPU_SLOTS": "2", "SPARRING_HEARTBEAT_SECONDS": "0.2", "SPARRING_WORK": str(tmp_path)}
     changed["SPARRING_REAPER_SECONDS"] = "1"  # the tests' own api sleeps, a worker does not
@@ -67,3 +73,51 @@ def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(database: S
     until(lambda _: os.listdir(tmp_path) == ["slots"], 5, "no folders left")
     celery.send_signal(signal.SIGTERM)
     assert celery.wait(60) == 0
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.path,)
+
+
+def malformed(trap: str) -> dict[str, bytes]:
+    """Items that no bell of ours looks like."""
+    pickled = pickle.dumps(Trap(trap))
+    coded = base64.b64encode(pickled).decode()
+    good = bell_of_our_own()
+    return {
+        "no JSON": b"ring",
+        "pickle": pickled,
+        "no object": b"[1, 2]",
+        "nothing": b"null",
+        "no properties": json.dumps({key: value for key, value in good.items() if key != "properties"}).encode(),
+        "a pickled body": json.dumps(good | {"body": coded, "content-type": "application/x-python-serialize"}).encode(),
+        "another task": json.dumps(good | {"headers": good["headers"] | {"task": "os.system", "id": 7}}).encode(),
+        "headers of another kind": json.dumps(good | {"headers": "spr", "content-encoding": "rot13"}).encode(),
+        "deep nesting": b"[" * 100_000,
+        "a body that is no base64": json.dumps(good | {"body": "*"}).encode(),
+    }
+
+
+def test_p23_what_is_no_bell_runs_nothing_and_stops_no_worker(database: Session, celery, tmp_path) -> None:
+    trap, broker = str(tmp_path / "trap"), feed.connection()
+    until(lambda session: bool(workers.living(session, 30)), 60, "a worker")
+    items = malformed(trap)
+    assert len(items) >= 8
+    for item in items.values():
+        broker.lpush(bell.QUEUE, item)
+    until(lambda _: not broker.exists(bell.QUEUE), 30, "all items taken")
+    asked = queue(database, tokens.user_named(database, "ada")).id
+    database.commit()
+    bell.ring()
+    until(lambda session: jobs.find(session, asked).fence > 0, 30, "a job started by the worker that goes on")
+    assert celery.poll() is None
+    assert not os.path.exists(trap)
+    celery.send_signal(signal.SIGTERM)
+    celery.wait(60)
+    assert broker.hlen("unacked") == 0, "nothing waits for the next worker"
