@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from api.errors import Refused, not_found
-from store import jobs, tokens
+from store import jobs, lookup, tokens
 from store.database import transaction
 from store.settings import settings
 from store.tables import Job
@@ -120,7 +120,7 @@ def job_for(session: Session, who: Caller, name: str, need: Need) -> Job:
 
 def _named(session: Session, name: str) -> Job:
     if name.isdecimal() and len(name) < 10:
-        found = jobs.numbered(session, None, int(name))
+        found = lookup.numbered(session, None, int(name))
         if len(found) > 1:
             raise Refused(409, "ambiguous", f"{len(found)} projects have a job {name}; give its id.")
         if found:

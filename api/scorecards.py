@@ -11,7 +11,7 @@ from api import shelf
 from core.errors import Reason
 from core.presets import Planned
 from core.scorecard import Cell, Outcome, outcome, scorecard
-from store import jobs, records
+from store import lookup, records
 from store.tables import Job
 
 LOCK = 0x5BA_221C7
@@ -26,8 +26,8 @@ def cells(session: Session, name: str) -> list[Cell]:
 
 def _of_jobs(session: Session, name: str) -> list[Outcome]:
     digests = shelf.tables()[name].digests
-    done = jobs.computing(session, list(digests), ("succeeded",))
-    done += jobs.computing(session, list(digests.keys() - {job.digest for job in done}), ("failed",), Reason.DIVERGED)
+    done = lookup.computing(session, list(digests), ("succeeded",))
+    done += lookup.computing(session, list(digests.keys() - {job.digest for job in done}), ("failed",), Reason.DIVERGED)
     scores = records.scores(session, [job.id for job in done])
     return [_outcome(digests[job.digest], job, scores.get(job.id, [])) for job in done]
 
@@ -50,6 +50,6 @@ def missing(session: Session, planned: Iterable[Planned]) -> Missing:
     wanted = {one.spec.digest: one for one in planned}
     there = {
         job.digest: job.id
-        for job in jobs.computing(session, list(wanted), ("queued", "running", "paused", "succeeded"))
+        for job in lookup.computing(session, list(wanted), ("queued", "running", "paused", "succeeded"))
     }
     return Missing([one for digest, one in wanted.items() if digest not in there], list(there.values()))

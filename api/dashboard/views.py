@@ -18,7 +18,7 @@ from api.dashboard.templating import STATIC, Static, render
 from api.dependencies import Caller, Database, Need, job_for, writer
 from api.errors import Refused, not_found
 from api.routes.jobs import before, cursor_of
-from store import feed, jobs, records
+from store import feed, jobs, lookup, records
 from store.tables import STATES, Job
 
 __all__ = ["STATIC", "Static", "router"]
@@ -56,7 +56,7 @@ def jobs_page(
 ) -> Response:
     """The jobs that match, newest first, a page at a time."""
     chosen = chosen_by(state, project, q)
-    rows = jobs.page(session, chosen, ON_A_PAGE + SEEDS + 1, before(cursor) if cursor else None)
+    rows = lookup.page(session, chosen, ON_A_PAGE + SEEDS + 1, before(cursor) if cursor else None)
     shown, more = listing.whole_groups([row._tuple() for row in rows], ON_A_PAGE)
     table = _table(session, shown) | _around(session, chosen)
     address = {"state": list(chosen.states), "project": project, "q": q}
@@ -73,7 +73,7 @@ def jobs_page(
         older=older,
         first=not cursor,
         query=urlencode({key: value for key, value in address.items() if value}, True),
-        projects=jobs.projects(session),
+        projects=lookup.projects(session),
     )
 
 
@@ -90,8 +90,8 @@ def jobs_rows(
 ) -> Response:
     """The rows that may have changed, the counts, and whether newer jobs match: what the jobs page asks for every two seconds."""
     chosen = chosen_by(state, project, q)
-    table = _table(session, [row._tuple() for row in jobs.some(session, ids)] if ids else [])
-    head = jobs.page(session, chosen, 1, None)
+    table = _table(session, [row._tuple() for row in lookup.some(session, ids)] if ids else [])
+    head = lookup.page(session, chosen, 1, None)
     newer = bool(newest and head and str(head[0][0].id) != newest)
     asked = {"state": list(chosen.states), "project": project, "q": q}
     query = urlencode({key: value for key, value in asked.items() if value}, True)
@@ -99,12 +99,12 @@ def jobs_rows(
     return render(request, "parts/rows.html", who, **table, **around)
 
 
-def chosen_by(state: list[str], project: str, q: str) -> jobs.Filter:
+def chosen_by(state: list[str], project: str, q: str) -> lookup.Filter:
     """The filter of a page's address. What no job can match is left out, rather than refused."""
     text, name = ("".join(c for c in value if c.isprintable()).strip() for value in (q, project))
     if text.lstrip("#").isdecimal():
         text = text[:9]  # no job's number is longer, and the database takes no longer one
-    return jobs.Filter(tuple(one for one in STATES if one in state), name or None, text or None)
+    return lookup.Filter(tuple(one for one in STATES if one in state), name or None, text or None)
 
 
 def _table(session: Session, rows: Any) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def _table(session: Session, rows: Any) -> dict[str, Any]:
     return {"groups": groups, "live": live, "newest_shown": newest, "now": datetime.now(UTC)}
 
 
-def _around(session: Session, chosen: jobs.Filter) -> dict[str, Any]:
-    counts = jobs.counts(session, jobs.Filter((), chosen.project, chosen.text))
+def _around(session: Session, chosen: lookup.Filter) -> dict[str, Any]:
+    counts = lookup.counts(session, lookup.Filter((), chosen.project, chosen.text))
     matching = sum(n for state, n in counts.items() if not chosen.states or state in chosen.states)
     return {"facets": listing.facets(counts, chosen.states), "matching": matching}
 

@@ -16,7 +16,7 @@ from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer
 from api.errors import Refused
 from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
 from core import plan, spec
-from store import feed, jobs, queue, records, requests, workers
+from store import feed, jobs, lookup, queue, records, requests, submission, workers
 from store.tables import STATES, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -121,14 +121,14 @@ def planned(job: spec.AnySpec) -> Plan:
 
 def create(session: Session, owner: uuid.UUID, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
     """Queue a job for each of its seeds; the caller commits, then rings."""
-    asked = [jobs.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
-    made = jobs.create(session, owner, asked)
+    asked = [submission.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
+    made = submission.create(session, owner, asked)
     return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])
 
 
 def shown(session: Session, job: Job) -> JobOut:
     """A job as lists show it."""
-    return JobOut.of(job, *jobs.names(session, job))
+    return JobOut.of(job, *lookup.names(session, job))
 
 
 @router.get("")
@@ -145,11 +145,11 @@ def find(
     for one in state or ():
         if one not in STATES:
             raise Refused(422, "invalid_request", f"state must be one of {', '.join(STATES)}, not {one[:80]}.")
-    chosen = jobs.Filter(tuple(state or ()), project, q)
-    rows = jobs.page(session, chosen, limit + 1, before(cursor) if cursor else None)
+    chosen = lookup.Filter(tuple(state or ()), project, q)
+    rows = lookup.page(session, chosen, limit + 1, before(cursor) if cursor else None)
     items = [JobOut.of(*row) for row in rows[:limit]]
     following = cursor_of(rows[limit - 1][0]) if len(rows) > limit else None
-    return JobPage(items=items, next_cursor=following, counts=jobs.counts(session, chosen))
+    return JobPage(items=items, next_cursor=following, counts=lookup.counts(session, chosen))
 
 
 def cursor_of(job: Job) -> str:
@@ -199,7 +199,7 @@ def cancel(job: ChangedJob, session: Database) -> JobOut:
 @router.get("/{name}/attempts")
 def attempts(job: SeenJob, session: Database) -> Attempts:
     """The attempts at running a job."""
-    return Attempts(items=[AttemptOut.of(one) for one in jobs.attempts(session, job.id)])
+    return Attempts(items=[AttemptOut.of(one) for one in lookup.attempts(session, job.id)])
 
 
 @router.get("/{name}/metrics")

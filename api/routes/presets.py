@@ -17,7 +17,7 @@ from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets
 from api.routes.jobs import IdempotencyKey, shown, with_gpus
 from core import presets
 from core.scorecard import Cell
-from store import jobs, queue, requests
+from store import queue, requests, submission
 
 router = APIRouter(prefix="/presets", tags=["presets"])
 
@@ -96,13 +96,13 @@ def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQ
     wanted, present = scorecards.missing(
         session, (one for one in planned if one.configuration in (asked.configurations or ways))
     )
-    groups: dict[tuple[str, str], list[jobs.Asked]] = {}
+    groups: dict[tuple[str, str], list[submission.Asked]] = {}
     for one in wanted:
         job = with_gpus(session, presets.named(name, one))
         groups.setdefault((one.row, one.configuration), []).append(
-            jobs.Asked(job.json_dict(), job.json_dict(), job.digest)
+            submission.Asked(job.json_dict(), job.json_dict(), job.digest)
         )
-    made = [job for group in groups.values() for job in jobs.create(session, owner, group)]
+    made = [job for group in groups.values() for job in submission.create(session, owner, group)]
     return RowsQueued(jobs=[shown(session, job) for job in made], present=present)
 
 
