@@ -20,6 +20,9 @@ def _time(value: Any) -> Any:
     return datetime.fromisoformat(value.upper())
 
 
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
+
+
 class Resources(Settings):
     """What the job needs of the machines, and how urgent it is."""
 
@@ -29,7 +32,7 @@ class Resources(Settings):
     """Memory that its device must have: 500MiB, 10GiB; a GPU's own, for the CPU the machine's."""
     max_duration: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] = "24h"
     """Wall time of an attempt: 90s, 30m, 24h, 7d."""
-    deadline: Annotated[AwareDatetime, BeforeValidator(_time)] | None = None
+    deadline: Time | None = None
     """When it must have ended, with a zone: 2026-12-24T18:00:00Z. Later it saves, leaves and has failed."""
     priority: Literal["low", "normal", "high"] = "normal"
     """Before jobs of lower priority of the same user."""

@@ -47,8 +47,7 @@ def cancel(session: Session, job_id: uuid.UUID) -> bool:
     if job is None or job.state in ENDED:
         return False
     if job.state == "running":
-        job.wish = "cancel"
-        return True
+        return _wish(session, job, "cancel")
     return _move(session, job, "cancelled", Reason.USER)
 
 
@@ -59,8 +58,7 @@ def pause(session: Session, job_id: uuid.UUID) -> bool:
         return _move(session, job, "paused", Reason.USER_PAUSED)
     if job is None or job.state != "running" or job.wish == "cancel":
         return False
-    job.wish = "pause"
-    return True
+    return _wish(session, job, "pause")
 
 
 def resume(session: Session, job_id: uuid.UUID) -> bool:
@@ -70,8 +68,7 @@ def resume(session: Session, job_id: uuid.UUID) -> bool:
         return _move(session, job, "queued", Reason.WAITING)
     if job is None or job.state != "running" or job.wish != "pause":
         return False
-    job.wish = "none"  # the attempt may leave all the same: then the job is queued
-    return True
+    return _wish(session, job, "none")  # the attempt may leave all the same: then the job is queued
 
 
 def requeue(session: Session, job_id: uuid.UUID, phase: str | None = None) -> list[str]:
@@ -136,6 +133,7 @@ def edit(session: Session, job_id: uuid.UUID, version: int, changes: Change) -> 
     if "deadline" in changes:
         resources["deadline"] = changes["deadline"].isoformat() if changes["deadline"] else None
     job.spec, job.version = spec | {"resources": resources}, version + 1
+    session.flush()
     return True
 
 
@@ -143,6 +141,13 @@ def _locked(session: Session, job_id: uuid.UUID) -> Job | None:
     """A job whose state nobody else changes before this transaction has ended."""
     rows = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
     return session.scalars(rows).one_or_none()
+
+
+def _wish(session: Session, job: Job, wish: str) -> bool:
+    """What the running attempt of a locked job is to read with its next heartbeat."""
+    job.wish = wish
+    session.flush()
+    return True
 
 
 def _move(session: Session, job: Job, state: str, reason: Reason, message: str | None = None) -> bool:

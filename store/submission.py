@@ -43,6 +43,8 @@ def create(session: Session, owner: uuid.UUID, asked: Sequence[Asked]) -> list[J
 def create_all(session: Session, owner: uuid.UUID, groups: Sequence[Sequence[Asked]]) -> list[Job]:
     """Queue the jobs of several submissions, each a group of its own, in a handful of statements."""
     every = list(chain.from_iterable(groups))
+    if not every:
+        return []
     found = dependencies.states(session, {on for one in every for on in one.after})  # before any other row is locked
     if gone := {on for one in every for on in one.after} - found.keys():
         raise Impossible("gone", f"The job {min(gone)}, which a job is to wait for, has just been deleted.")

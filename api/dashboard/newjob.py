@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
 from api import shelf
+from api.admission import Admission
 from api.dashboard import specfile
 from api.dashboard.login import Form, Visitor, check_form
 from api.dashboard.shell import shell
 from api.dashboard.templating import render
-from api.dependencies import Caller, Database, caller, writer
+from api.dependencies import Caller, Database, Known, writer
 from api.errors import MOST, Refused, not_found
-from api.routes.jobs import create, planned, understood
+from api.routes.jobs import create, planned
 from core.errors import InvalidSpec, Problem
 from core.family import Settings
 from core.presets import merged
@@ -56,7 +57,7 @@ class Reading(NamedTuple):
     job: AnySpec | None
 
 
-def read(session: Session, text: str) -> Reading:
+def read(session: Session, who: Caller, text: str) -> Reading:
     """Read a document as the API would."""
     try:
         document = read_yaml(text)
@@ -64,7 +65,7 @@ def read(session: Session, text: str) -> Reading:
         return Reading(None, (Problem("", f"is not readable: {error}"),), None)
     document = {} if document is None else document  # an empty page: its problems are the fields that must be filled
     try:
-        return Reading(document, (), understood(session, document))
+        return Reading(document, (), Admission(session, who).job(document))
     except InvalidSpec as error:
         return Reading(document, error.problems[:MOST], None)
 
@@ -104,11 +105,11 @@ def _page(request: Request, who: Caller, session: Session, text: str, problems: 
 def submit(request: Request, form: Form, who: Visitor, session: Database) -> Response:
     """Queue the job; or the page again, with what was written and what is wrong with it."""
     check_form(request, form, who)
-    owner, text = writer(who).id, form.get("yaml", "")
-    found = read(session, text)
+    who, text = writer(who), form.get("yaml", "")
+    found = read(session, who, text)
     if found.job is None:
         return _page(request, who, session, text, found.problems)
-    made = create(session, owner, found.job, found.document).jobs
+    made = create(session, who, found.job, found.document).jobs
     address = f"/jobs/{made[0].id}" if len(made) == 1 else f"/jobs?project={found.job.project}"
     answer = RedirectResponse(address, 303)
     answer.background = BackgroundTask(queue.ring)  # after the commit, which comes when this returns
@@ -123,8 +124,8 @@ async def asked(request: Request) -> bytes:
     return await request.body()
 
 
-@router.post("/check", dependencies=[Depends(caller)])
-def check(session: Database, body: Annotated[bytes, Depends(asked)]) -> Response:
+@router.post("/check")
+def check(who: Known, session: Database, body: Annotated[bytes, Depends(asked)]) -> Response:
     """The document with the changes made, its values for the form, what is wrong with it, and what the job would be."""
     try:
         question = Asked.model_validate_json(body)
@@ -133,7 +134,7 @@ def check(session: Database, body: Annotated[bytes, Depends(asked)]) -> Response
         where = "/".join(map(str, first["loc"]))
         raise Refused(422, "invalid_request", f"Send {{yaml, changes}}. {where}: {first['msg']}"[:400]) from None
     text = changed(question.yaml, question.changes) if question.changes else question.yaml
-    found = read(session, text)
+    found = read(session, who, text)
     values = found.document if isinstance(found.document, dict) else None
     plan = planned(found.job).model_dump(mode="json") if found.job else None
     problems = [vars(problem) for problem in found.problems]

@@ -57,7 +57,7 @@ def preset_run(name: str, request: Request, form: Form, who: Visitor, session: D
     if form.get("row") and form["row"] not in [row.id for row in table_named(name).rows]:
         raise not_found("row", form["row"][:80])
     rows = [form["row"]] if form.get("row") else None
-    queue_rows(session, writer(who).id, name, RunRows(rows=rows, replicates=int(seeds)))
+    queue_rows(session, writer(who), name, RunRows(rows=rows, replicates=int(seeds)))
     answer = RedirectResponse(f"/jobs?project={name}", 303)
     answer.background = BackgroundTask(queue.ring)  # after the commit, which comes when this returns
     return answer

@@ -82,7 +82,7 @@ class Sheet:
             "project": project,
             "owner": owner,
             "about": jobpage.about(self.job),
-            "may_cancel": self.job.state not in ENDED and mine and self.who.at_least("member"),
+            "verbs": jobpage.verbs(self.job) if mine and self.who.at_least("member") else [],
             "checked": len(self.checked),
         }
 

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
@@ -16,9 +16,10 @@ from api.dashboard.sheet import LATER, PARTS, Sheet
 from api.dashboard.shell import shell
 from api.dashboard.templating import STATIC, Static, render
 from api.dependencies import Caller, Database, Need, job_for, writer
-from api.errors import Refused, not_found
+from api.errors import not_found
 from api.routes.jobs import before, cursor_of
-from store import feed, jobs, lookup, records
+from api.routes.lifecycle import change, requeued
+from store import feed, lookup, queue, records
 from store.tables import STATES, Job
 
 __all__ = ["STATIC", "Static", "router"]
@@ -32,6 +33,7 @@ SEEDS = 100
 """Most jobs of a submission: they are never torn apart by the end of a page."""
 Text = Annotated[str, Query(max_length=200)]
 Ids = Annotated[list[uuid.UUID], Query(max_length=ON_A_PAGE + SEEDS)]
+Verb = Literal["cancel", "pause", "resume", "requeue"]
 States = Annotated[list[str], Query(max_length=20)]
 
 
@@ -178,19 +180,24 @@ def job_spec(name: str, who: Visitor, session: Database) -> Response:
     return Response(specfile.as_yaml(job.spec), 200, headers, "application/yaml")
 
 
-@router.post("/jobs/{name}/cancel")
-def job_cancel(name: str, request: Request, form: Form, who: Visitor, session: Database) -> Response:
-    """End a waiting job, or ask a running one to save and leave; then the page again, or its header."""
+@router.post("/jobs/{name}/{verb}")
+def job_change(name: str, verb: Verb, request: Request, form: Form, who: Visitor, session: Database) -> Response:
+    """Cancel, pause, resume or requeue a job; then the page again, or its header."""
     check_form(request, form, who)
     job = seen(session, writer(who), name, "change")
-    if not jobs.cancel(session, job.id):
-        raise Refused(409, "ended", f"The job has {job.state} already.")
+    requeued(session, who, job) if verb == "requeue" else change(session, who, job, verb)
+    session.flush()
     session.refresh(job)
     answer: Response = RedirectResponse(f"/jobs/{job.id}", 303)
     if request.headers.get("hx-request"):
         answer = render(request, "parts/header.html", who, **Sheet(session, job, who).part("header"))
-    answer.background = BackgroundTask(feed.announce, job.id)  # after the commit, which comes when this returns
+    answer.background = BackgroundTask(_announce, job.id)  # after the commit, which comes when this returns
     return answer
+
+
+def _announce(job_id: uuid.UUID) -> None:
+    feed.announce(job_id)
+    queue.ring()
 
 
 # ---- the interactive API page

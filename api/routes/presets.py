@@ -4,20 +4,20 @@ import csv
 import hashlib
 import io
 from dataclasses import asdict, fields
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from api import scorecards, shelf
-from api.dependencies import Database, Known, Writer
+from api.admission import Admission
+from api.dependencies import Caller, Database, Known, Writer
 from api.errors import Refused, not_found
 from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
-from api.routes.jobs import IdempotencyKey, shown, with_gpus
+from api.routes.jobs import IdempotencyKey, once, shown
 from core import presets
 from core.scorecard import Cell
-from store import queue, requests, submission
+from store import actions, submission
 
 router = APIRouter(prefix="/presets", tags=["presets"])
 
@@ -74,18 +74,10 @@ def run(
 ) -> RowsQueued:
     """Queue the jobs of some rows, each once a seed. What waits, runs or has succeeded already is not queued again."""
     body = hashlib.sha256(f"{name} {asked.model_dump_json()}".encode()).digest()
-    before = requests.answered(session, who.id, idempotency_key, body) if idempotency_key else None
-    if before:
-        return RowsQueued.model_validate(before)
-    answer = queue_rows(session, who.id, name, asked)
-    if idempotency_key:
-        requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
-    session.commit()
-    queue.ring()
-    return answer
+    return once(session, who, idempotency_key, body, RowsQueued, lambda: queue_rows(session, who, name, asked))
 
 
-def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQueued:
+def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> RowsQueued:
     """The jobs that are missing, a group for each row and configuration."""
     table = table_named(name)
     rows = _rows_named(name, [row.id for row in table.rows], asked.rows)
@@ -97,13 +89,16 @@ def queue_rows(session: Session, owner: Any, name: str, asked: RunRows) -> RowsQ
         session, (one for one in planned if one.configuration in (asked.configurations or ways))
     )
     groups: dict[tuple[str, str], list[submission.Asked]] = {}
+    admission = Admission(session, who)
     for one in wanted:
-        job = with_gpus(session, presets.named(name, one))
+        job = admission.with_gpus(presets.named(name, one))
         groups.setdefault((one.row, one.configuration), []).append(
             submission.Asked(job.json_dict(), job.json_dict(), job.digest)
         )
-    made = [job for group in groups.values() for job in submission.create(session, owner, group)]
-    return RowsQueued(jobs=[shown(session, job) for job in made], present=present)
+    made = submission.create_all(session, who.id, list(groups.values()))
+    for queued in made:
+        actions.note(session, who.name, "submit", "job", queued.id, preset=name)
+    return RowsQueued(jobs=[shown(session, queued) for queued in made], present=present)
 
 
 def _rows_named(name: str, known: list[str], asked: list[str] | None) -> list[str]:
