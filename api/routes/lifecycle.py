@@ -117,7 +117,7 @@ def edit(
     values = given | ({"priority": PRIORITIES[given["priority"]]} if "priority" in given else {})
     if not jobs.edit(session, job.id, expected(if_match, job.version), values):
         raise changed(job.version)
-    actions.note(session, who.name, "edit", "job", job.id, **changes.model_dump(mode="json", exclude_unset=True))
+    actions.note(session, who.name, "edit", "job", job.id, changes=changes.model_dump(mode="json", exclude_unset=True))
     answer = told(session, job)
     response.headers["etag"] = etag(job.version)
     return answer
@@ -129,7 +129,7 @@ def delete(job: ChangedJob, session: Database, who: Writer) -> None:
 
     Refused while it runs, or while others wait for it.
     """
-    job_id, about = job.id, {"number": job.number, "name": job.name}
+    job_id, about = job.id, {"number": job.number, "title": job.name}
     jobs.delete(session, job_id)
     actions.note(session, who.name, "delete", "job", job_id, **about)
     session.commit()

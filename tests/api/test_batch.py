@@ -1,5 +1,6 @@
 """A list of specifications in one request: all or none, with pointers into the list."""
 
+import time
 from typing import Any
 
 import pytest
@@ -68,3 +69,14 @@ def test_a_thousand_go_in_at_once_from_the_sdk(api, api_url: str) -> None:
             client.submit_all([{"dataset": "mnist", "model": "x"}])
     assert [one["number"] for one in made] == list(range(1, 1001))
     assert api.get("/api/v1/jobs").json()["counts"] == {"queued": 1000}
+
+
+@pytest.mark.slow
+def test_fifty_thousand_jobs_go_in_within_two_minutes(api, api_url: str) -> None:
+    with Client(api_url, api.headers["Authorization"].split()[1]) as client:
+        began = time.monotonic()
+        for number in range(50):
+            client.submit_all([SPEC | {"name": f"n{n}", "seed": 1000 * number + n} for n in range(1000)])
+        took = time.monotonic() - began
+    assert api.get("/api/v1/jobs?limit=1").json()["counts"] == {"queued": 50_000}
+    assert took < 120, took

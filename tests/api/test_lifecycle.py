@@ -28,6 +28,7 @@ def submit(api: Any, **changes: Any) -> dict[str, Any]:
 
 def claimed(session: Session) -> tuple[Any, int]:
     worker = workers.register(session, "host", 1, [CPU])
+    session.flush()
     found = jobs.claim(session, worker)
     session.commit()
     assert found
