@@ -317,5 +317,5 @@ class Life(RuleBasedStateMachine):
 
 def test_whatever_happens_to_jobs_they_are_where_the_model_says(servers) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    how = settings(max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=checks, database=None)
+    how = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=checks, database=None)
     run_state_machine_as_test(Life, settings=how)
