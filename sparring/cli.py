@@ -61,8 +61,8 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Queue a job for each seed of a specification."""
-    with exit_codes():
-        client, spec = Client(), changed(file, changes)
+    with exit_codes(), Client() as client:
+        spec = changed(file, changes)
         if isinstance(spec, list):
             submit_list(client, spec, watch, dry_run, as_json)
             return
@@ -247,8 +247,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """The events of a job, a line each."""
-    with exit_codes():
-        client = Client()
+    with exit_codes(), Client() as client:
         job = client.job(name)
         if process:
             printed = client.log(name)
