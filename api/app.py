@@ -13,11 +13,13 @@ from api.middleware import Guard
 from api.routes import (
     actions,
     artifacts,
+    batch,
     catalogues,
     evaluations,
     events,
     figures,
     jobs,
+    lifecycle,
     presets,
     projects,
     results,
@@ -54,6 +56,8 @@ site = FastAPI(
 )
 for resource in (
     jobs,
+    lifecycle,
+    batch,
     evaluations,
     results,
     events,

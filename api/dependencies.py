@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api import limits, permissions
 from api.errors import Refused, not_found
 from api.permissions import Caller
-from store import jobs, projects, sight, tokens
+from store import jobs, lookup, projects, sight, tokens
 from store.database import transaction
 from store.people import Token, User
 from store.settings import settings
@@ -138,7 +138,7 @@ def job_for(session: Session, who: Caller, name: str, need: Need) -> Job:
 
 def _named(session: Session, who: Caller, name: str) -> Job:
     if name.isdecimal() and len(name) < 10:
-        found = jobs.numbered(session, who.eyes, int(name))
+        found = lookup.numbered(session, who.eyes, int(name))
         if len(found) > 1:
             raise Refused(409, "ambiguous", f"{len(found)} projects have a job {name}; give its id.")
         if found:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from core.errors import DatasetUnavailable, InvalidSpec, NotPaired, Problem, SparringError, UnreadableArchive
+from store.jobs import Impossible
 from store.requests import KeyInFlight, KeyReused
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ def install(app: FastAPI) -> None:
         status, code = STATUS.get(type(error), (500, "internal"))
         problems = error.problems[:MOST] if isinstance(error, InvalidSpec) else ()
         return document(request, status, code, str(InvalidSpec(problems) if problems else error), problems)
+
+    @app.exception_handler(Impossible)
+    def impossible(request: Request, error: Impossible) -> Response:
+        return document(request, 409, error.code, str(error))
 
     @app.exception_handler(KeyReused)
     def reused(request: Request, error: KeyReused) -> Response:

@@ -21,4 +21,9 @@ def check(if_match: str | None, version: int) -> None:
             428, "if_match_missing", "Send If-Match with the ETag that GET answered, or * to change any version."
         )
     if if_match.strip() != "*" and f'"{version}"' not in [one.strip() for one in if_match.split(",")]:
-        raise Refused(412, "changed_meanwhile", f'This has changed meanwhile: its ETag is "{version}". Look again.')
+        raise changed(version)
+
+
+def changed(version: int) -> Refused:
+    """Somebody was faster."""
+    return Refused(412, "changed_meanwhile", f'This has changed meanwhile: its ETag is "{version}". Look again.')

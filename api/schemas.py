@@ -50,6 +50,9 @@ class JobOut(Wire):
     digest: str
     priority: int
     gpus: int
+    deadline: datetime | None
+    blockers: int
+    """Jobs that must succeed before it starts."""
     phases: dict[str, Any]
     progress: dict[str, Any]
     last: dict[str, Any]

@@ -11,7 +11,7 @@ from api import shelf
 from core.errors import Reason
 from core.presets import Planned
 from core.scorecard import Cell, Outcome, outcome, scorecard
-from store import jobs, records
+from store import lookup, records
 from store.sight import Eyes
 from store.tables import Job
 
@@ -27,9 +27,9 @@ def cells(session: Session, eyes: Eyes, name: str) -> list[Cell]:
 
 def _of_jobs(session: Session, eyes: Eyes, name: str) -> list[Outcome]:
     digests = shelf.tables()[name].digests
-    done = jobs.computing(session, eyes, list(digests), ("succeeded",))
+    done = lookup.computing(session, eyes, list(digests), ("succeeded",))
     left = list(digests.keys() - {job.digest for job in done})
-    done += jobs.computing(session, eyes, left, ("failed",), Reason.DIVERGED)
+    done += lookup.computing(session, eyes, left, ("failed",), Reason.DIVERGED)
     scores = records.scores(session, [job.id for job in done])
     return [_outcome(digests[job.digest], job, scores.get(job.id, [])) for job in done]
 
@@ -52,6 +52,6 @@ def missing(session: Session, eyes: Eyes, planned: Iterable[Planned]) -> Missing
     wanted = {one.spec.digest: one for one in planned}
     there = {
         job.digest: job.id
-        for job in jobs.computing(session, eyes, list(wanted), ("queued", "running", "paused", "succeeded"))
+        for job in lookup.computing(session, eyes, list(wanted), ("queued", "running", "paused", "succeeded"))
     }
     return Missing([one for digest, one in wanted.items() if digest not in there], list(there.values()))

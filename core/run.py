@@ -54,6 +54,7 @@ from core.files import sha256, write_whole
 from core.measure import all_weight_sparsity, channel_sparsity, latency, macs, size, weight_sparsity
 from core.models.base import parameters
 from core.plan import Clock, passes
+from core.redo import forgetting
 from core.spec import AnySpec, EvaluateSpec, JobSpec, Spec
 from core.train import Left, Stop, Trainee, train
 
@@ -75,10 +76,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Resume:
-    """A checkpoint to go on from, and what its bytes must hash to."""
+    """A checkpoint to go on from, and what its bytes must hash to; of phases from `again` on it is to know nothing."""
 
     path: Path
     sha256: str
+    again: Phase | None = None
 
 
 def run(spec: AnySpec, place: Place, resume: Resume | None = None, stop: Stop = lambda: None) -> Iterator[Event]:
@@ -86,6 +88,8 @@ def run(spec: AnySpec, place: Place, resume: Resume | None = None, stop: Stop = 
     saved = checkpoint.load(resume.path, resume.sha256) if resume else None
     if saved and saved["spec"] != spec.digest:
         raise ValueError(f"the checkpoint {resume and resume.path} belongs to another specification")
+    if saved and resume and resume.again and saved["phase"] != "train":
+        saved = forgetting(saved, resume.again)
     job = Training(spec, place, stop) if isinstance(spec, JobSpec) else Judging(spec, place, stop)
     with numerics(spec.deterministic):
         try:

@@ -55,6 +55,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _different(ids: tuple[UUID, ...]) -> tuple[UUID, ...]:
+    if len(set(ids)) < len(ids):
+        raise ValueError("must not name a job twice")
+    return ids
+
+
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 
@@ -71,6 +77,8 @@ class Spec(Settings):
     """The project it belongs to."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     """Initialisation, order, augmentation and noise; the split has its own."""
+    after: Annotated[tuple[UUID, ...], Field(max_length=100), AfterValidator(_different)] = ()
+    """Ids of jobs that must have succeeded before this one starts."""
     dataset: AnyDataset
     """The images."""
     threat: Threat = Threat()
@@ -122,8 +130,8 @@ class Spec(Settings):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is computed: the resolved specification without names, project and resources."""
-        names: Any = {"name": True, "project": True, "resources": True, "network": {"job"}}
+        """SHA-256 of what is computed: the resolved specification without names, project, order and resources."""
+        names: Any = {"name": True, "project": True, "after": True, "resources": True, "network": {"job"}}
         what = self.resolved().model_dump(mode="json", exclude=names)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 

@@ -17,6 +17,7 @@ from sparring.client import Client, Group, Job
 from sparring.compare import compare
 from sparring.documents import read_yaml
 from sparring.exits import FAILED, SERVER, AsJson, exit_codes, out
+from sparring.lifecycle import cancel, clone, pause, requeue, resume
 from sparring.local import DATA
 from sparring.members import members
 
@@ -30,8 +31,12 @@ app.add_typer(people.project, name="project")
 app.command()(members)
 app.command()(audit)
 app.command()(compare)
+for command in (cancel, pause, resume, requeue, clone):
+    app.command()(command)
 
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]
+File = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML, or a list of them.")
+]
 Name = Annotated[str, typer.Argument(help="A job's number or id.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a setting: seed=1..5, train.epochs=3.")]
 
@@ -61,8 +66,11 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Queue a job for each seed of a specification."""
-    with exit_codes():
-        client, spec = Client(), changed(file, changes)
+    with exit_codes(), Client() as client:
+        spec = changed(file, changes)
+        if isinstance(spec, list):
+            submit_list(client, spec, watch, dry_run, as_json)
+            return
         if dry_run:
             plan(client.plan(spec), as_json)
             return
@@ -74,6 +82,22 @@ def submit(
             follow(client, group, as_json)
         elif as_json:
             out({"group": group.id, "jobs": [job.model_dump() for job in group.jobs]})
+
+
+def submit_list(client: Client, specs: list[Any], watch: bool, dry_run: bool, as_json: bool) -> None:
+    """Queue the jobs of a list of specifications, all or none."""
+    if dry_run:
+        for spec in specs:
+            plan(client.plan(spec), as_json)
+        return
+    made = client.submit_all(specs)
+    for job in () if as_json else made:
+        print(f"#{job['number']} {job['name']}, seed {job['seed']}: {client.url}/jobs/{job['id']}")
+    if watch:
+        jobs = [client.job(job["id"]) for job in made]
+        follow(client, Group(jobs[0].group, jobs), as_json)
+    elif as_json:
+        out(made)
 
 
 def follow(client: Client, group: Group, as_json: bool) -> None:
@@ -103,18 +127,20 @@ def plan(found: dict[str, Any], as_json: bool) -> None:
     )
 
 
-def changed(file: Path, changes: list[str] | None) -> str | dict[str, Any]:
-    """A specification as text, or as values where settings are changed."""
+def changed(file: Path, changes: list[str] | None) -> str | dict[str, Any] | list[Any]:
+    """A specification as text, or as values where settings are changed; a list of them always as values."""
     text = file.read_text()
-    if not changes:
+    listed = text.lstrip().startswith(("-", "["))
+    if not changes and not listed:
         return text
-    spec: Any = read_yaml(text)
-    for change in changes:
+    spec: Any = read_yaml(text, many=listed)
+    for change in changes or ():
         key, equals, value = change.partition("=")
-        if not equals or not isinstance(spec, dict):
-            raise typer.BadParameter(f"{change!r} is not KEY=VALUE", param_hint="--set")
-        change_one(spec, key, value)
-    return dict(spec)
+        for one in spec if isinstance(spec, list) else [spec]:
+            if not equals or not isinstance(one, dict):
+                raise typer.BadParameter(f"{change!r} is not KEY=VALUE", param_hint="--set")
+            change_one(one, key, value)
+    return list(spec) if isinstance(spec, list) else dict(spec)
 
 
 def change_one(spec: dict[str, Any], key: str, value: str) -> None:
@@ -220,12 +246,18 @@ def watch(name: Name, as_json: AsJson = False) -> None:
 def logs(
     name: Name,
     follow: Annotated[bool, typer.Option("-f", help="Go on until the job ends.")] = False,
+    process: Annotated[
+        bool, typer.Option("--process", help="What the newest attempt's process has printed instead.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The events of a job, a line each."""
-    with exit_codes():
-        client = Client()
+    with exit_codes(), Client() as client:
         job = client.job(name)
+        if process:
+            printed = client.log(name)
+            out({"log": printed}) if as_json else print(printed, end="")
+            return
         events = client.events(job) if follow else _past(client, job)
         for event in events:
             line = json.dumps(event, default=str) if as_json else show.sentence(event)
@@ -257,17 +289,6 @@ def metrics(
 
 
 @app.command()
-def cancel(names: Annotated[list[str], typer.Argument(help="Jobs, by number or id.")], as_json: AsJson = False) -> None:
-    """Cancel jobs."""
-    with exit_codes():
-        client = Client()
-        cancelled = [client.cancel(name) for name in names]
-        if as_json:
-            out([job.model_dump() for job in cancelled])
-        for job in () if as_json else cancelled:
-            print(f"#{job.number}: {job.state}" + (", will be cancelled" if job.wish == "cancel" else ""))
-
-
 @app.command()
 def run(
     file: File,
@@ -281,7 +302,10 @@ def run(
     from sparring.local import run_here
 
     with exit_codes():
-        sys.exit(run_here(changed(file, changes), home, data_folder, device, as_json))
+        spec = changed(file, changes)
+        if isinstance(spec, list):
+            raise typer.BadParameter("holds a list of jobs, which a service can do: submit it", param_hint="FILE")
+        sys.exit(run_here(spec, home, data_folder, device, as_json))
 
 
 @data.command("ls")

@@ -5,7 +5,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -243,9 +243,47 @@ class Client:
         answer = self.request("GET", "/jobs", params={"limit": limit, **filters})
         return [Job.of(self, job) for job in answer["items"]]
 
+    def submit_all(self, specs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Queue the jobs of up to 1,000 specifications, all or none: of each its id, number, group, name and seed."""
+        made: list[dict[str, Any]] = self._post_spec({"jobs": list(specs)}, {}, "/jobs/batch")["jobs"]
+        return made
+
     def cancel(self, name: object) -> Job:
         """Cancel a job."""
         return Job.of(self, self.request("POST", f"/jobs/{name}/cancel"))
+
+    def pause(self, name: object) -> Job:
+        """Hold a job back; a running one saves and leaves."""
+        return Job.of(self, self.request("POST", f"/jobs/{name}/pause"))
+
+    def resume(self, name: object) -> Job:
+        """Let a paused job go on."""
+        return Job.of(self, self.request("POST", f"/jobs/{name}/resume"))
+
+    def requeue(self, name: object, from_phase: str | None = None) -> Job:
+        """Queue a job that has ended or is paused, to go on where it was, or to do a phase and those behind it again."""
+        return Job.of(self, self.request("POST", f"/jobs/{name}/requeue", json={"from_phase": from_phase}))
+
+    def clone(self, name: object, **changes: Any) -> Job:
+        """Queue a job of the same specification; changes: name, seed, priority."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = self.request("POST", f"/jobs/{name}/clone", json=changes, headers=headers)
+        return Job.of(self, answer["jobs"][0])
+
+    def edit(self, name: object, **changes: Any) -> Job:
+        """Change name, priority or deadline, whatever others have changed before."""
+        return Job.of(self, self.request("PATCH", f"/jobs/{name}", json=changes, headers={"If-Match": "*"}))
+
+    def delete(self, name: object) -> None:
+        """Delete a job for good."""
+        self.request("DELETE", f"/jobs/{name}")
+
+    def log(self, name: object) -> str:
+        """What the process of a job's newest attempt has printed."""
+        answer = self.http.get(f"/jobs/{name}/logs")
+        if answer.is_error:
+            raise ApiError(answer.status_code, _problem(answer))
+        return answer.text
 
     def metrics(self, name: object, **parameters: Any) -> dict[str, Any]:
         """A job's figures over time."""

@@ -20,6 +20,7 @@ class _Loader(yaml.SafeLoader):
     """No aliases (a few bytes can stand for gigabytes), no tags (only JSON's kinds of values come out), no key twice."""
 
     depth = values = 0
+    most = MAX_VALUES
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -30,8 +31,8 @@ class _Loader(yaml.SafeLoader):
         self.values += 1
         if self.depth > MAX_DEPTH:
             raise Unreadable(f"it is nested more than {MAX_DEPTH} levels deep")
-        if self.values > MAX_VALUES:
-            raise Unreadable(f"it has more than {MAX_VALUES:,} keys and values")
+        if self.values > self.most:
+            raise Unreadable(f"it has more than {self.most:,} keys and values")
         try:
             return super().compose_node(parent, index)
         finally:
@@ -61,10 +62,16 @@ for _rule in PLAIN:
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))  # 010 is ten
 
 
-def read_yaml(text: str) -> Any:
-    """The value of a YAML document; raises `Unreadable` with the reason."""
+class _ListLoader(_Loader):
+    """For a list of a thousand jobs."""
+
+    most = 100 * MAX_VALUES
+
+
+def read_yaml(text: str, many: bool = False) -> Any:
+    """The value of a YAML document, or of one that holds `many` jobs; raises `Unreadable` with the reason."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader with less)
+        return yaml.load(text, _ListLoader if many else _Loader)  # noqa: S506 (a SafeLoader with less)
     except yaml.MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise Unreadable(f"{error.problem}{where}") from None

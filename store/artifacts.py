@@ -56,3 +56,8 @@ def sound(digest: str, job_id: uuid.UUID | None = None) -> bool:
 def remove(digest: str, job_id: uuid.UUID) -> None:
     """Forget a checkpoint that no row of its job refers to any more."""
     place(digest, job_id).unlink(missing_ok=True)
+
+
+def remove_all(job_id: uuid.UUID) -> None:
+    """Remove the checkpoints of a job that is no more."""
+    shutil.rmtree(settings().files / "checkpoints" / str(job_id), ignore_errors=True)

@@ -1,96 +1,164 @@
-"""The life of a job: every change of its state, each one guarded statement, and every query about it.
+"""The life of a job: every change of its state, each one guarded statement (lists of jobs are in lookup.py).
 
                  claim                succeed
-    queued -----------------> running ---------> succeeded
-      ^  \\                     |  |  \\  fail
-      |   \\ cancel             |  |   `--------> failed
-      |    `-----> cancelled <-'  | pause
-      `-- release, die, lose -----'-----------> paused
+    queued -----------------> running ---------> succeeded --.
+      ^  \\                     |  |  \\  fail                   |
+      |   \\ cancel             |  |   `--------> failed -------+ requeue: queued
+      |    `-----> cancelled <-'  | pause                     |
+      |-- release, die, lose -----'-----------> paused -------'
+      `------------------------------- resume ----'
 
-A wish (cancel, pause) is a column that the running attempt reads with its heartbeat. What an attempt writes carries its
-fence: once the job has gone on without it, its writes change nothing and it is told so.
+A wish (cancel, pause) is a column that the running attempt reads with its heartbeat; so is a deadline that has passed. What an
+attempt writes carries its fence: once the job has gone on without it, its writes change nothing and it is told so.
 """
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, text, tuple_, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
-from store import feed, schedule, workers
-from store.database import uuid7
-from store.people import Project, User
+from store import dependencies, feed, forget, schedule, workers
 from store.settings import settings
-from store.sight import Eyes, seen_by
 from store.tables import ENDED, PRIORITIES, Attempt, Job, Slot, Worker
 
 Change = dict[str, Any]
+WISHED: dict[str, tuple[str, Reason]] = {"cancel": ("cancelled", Reason.USER), "pause": ("paused", Reason.USER_PAUSED)}
+"""Where a job goes whose attempt ends while somebody wishes so."""
+LATE = func.coalesce(Job.deadline < func.now(), False)
+LATE_MESSAGE = "Its deadline passed before it had ended."
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A job to be: its specification, resolved and as sent, and what the store sorts by."""
+class Impossible(Exception):
+    """A change that the job's state does not allow; `code` says why to programs, the message to people."""
 
-    spec: dict[str, Any]
-    submitted: dict[str, Any]
-    digest: str
-
-
-# ---- asking
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(why)
+        self.code = code
 
 
-def create(session: Session, owner: uuid.UUID, asked: Sequence[Asked]) -> list[Job]:
-    """Queue the jobs of one submission, as one group, with the next numbers of their project."""
-    project, group, made = _project(session, asked[0].spec["project"], len(asked)), uuid7(), []
-    for number, one in enumerate(asked, project.jobs - len(asked) + 1):
-        job = Job(
-            id=uuid7(),
-            group_id=group,
-            project_id=project.id,
-            owner_id=owner,
-            number=number,
-            name=one.spec["name"],
-            kind=one.spec["kind"],
-            seed=one.spec["seed"],
-            spec=one.spec,
-            submitted=one.submitted,
-            digest=one.digest,
-            priority=PRIORITIES[one.spec["resources"]["priority"]],
-            gpus=one.spec["resources"]["gpus"],
-            reason=Reason.WAITING,
-        )
-        session.add(job)
-        made.append(job)
-    session.flush()
-    for job in made:
-        _note(session, job.id, "queued", Reason.WAITING, None)
-        session.refresh(job)
-    return made
-
-
-def _project(session: Session, name: str, jobs: int) -> Project:
-    """The project of that name, made if need be, with `jobs` more numbers taken."""
-    made = postgresql.insert(Project).values(id=uuid7(), name=name, jobs=jobs)
-    taken = made.on_conflict_do_update(index_elements=["name"], set_={"jobs": Project.jobs + jobs}).returning(Project)
-    return session.scalars(taken, execution_options={"populate_existing": True}).one()
+# ---- what people change
 
 
 def cancel(session: Session, job_id: uuid.UUID) -> bool:
     """End a waiting job at once, or wish the running attempt to end; False if the job has ended already."""
-    state = session.execute(select(Job.state).where(Job.id == job_id).with_for_update()).scalar()
-    if state is None or state in ENDED:
+    job = _locked(session, job_id)
+    if job is None or job.state in ENDED:
         return False
-    if state == "running":
-        session.execute(update(Job).where(Job.id == job_id).values(wish="cancel"))
-        return True
-    ended = {"state": "cancelled", "reason": Reason.USER, "message": None, "ended_at": func.now()}
-    session.execute(update(Job).where(Job.id == job_id).values(**ended))
-    _note(session, job_id, "cancelled", Reason.USER, None)
+    if job.state == "running":
+        return _wish(session, job, "cancel")
+    return _move(session, job, "cancelled", Reason.USER)
+
+
+def pause(session: Session, job_id: uuid.UUID) -> bool:
+    """Hold a queued job back, or wish the running attempt to save and leave; False in any other state, or after a cancel."""
+    job = _locked(session, job_id)
+    if job and job.state == "queued":
+        return _move(session, job, "paused", Reason.USER_PAUSED)
+    if job is None or job.state != "running" or job.wish == "cancel":
+        return False
+    return _wish(session, job, "pause")
+
+
+def resume(session: Session, job_id: uuid.UUID) -> bool:
+    """Queue a paused job, or take back a wish to pause; False where there is neither."""
+    job = _locked(session, job_id)
+    if job and job.state == "paused":
+        return _move(session, job, "queued", Reason.WAITING)
+    if job is None or job.state != "running" or job.wish != "pause":
+        return False
+    return _wish(session, job, "none")  # the attempt may leave all the same: then the job is queued
+
+
+def requeue(session: Session, job_id: uuid.UUID, phase: str | None = None) -> list[str]:
+    """Queue a job that has ended or is paused, to go on where it was, or to do a phase and what follows again.
+
+    Returns digests of checkpoints whose files are to be removed after the commit. Raises `Impossible`.
+    """
+    job = _locked(session, job_id)
+    if job is None or job.state not in (*ENDED, "paused"):
+        raise Impossible(
+            "not_ended", f"The job is {job.state if job else 'gone'}; what has ended or is paused is requeued."
+        )
+    if job.deadline and session.execute(select(Job.deadline < func.now()).where(Job.id == job_id)).scalar():
+        raise Impossible(
+            "deadline", f"The job's deadline, {job.deadline.isoformat()}, has passed; give it another first."
+        )
+    gone = _forget(session, job, phase) if phase else []
+    job.deaths = job.losses = 0
+    job.ended_at, job.progress = None, {}
+    _move(session, job, "queued", Reason.WAITING)
+    return gone
+
+
+def _forget(session: Session, job: Job, phase: str) -> list[str]:
+    """Forget a phase and what follows; later attempts read the checkpoints up to here without it."""
+    if phase not in forget.PHASES[job.kind]:
+        named = ", ".join(forget.PHASES[job.kind])
+        raise Impossible("no_such_phase", f"A job of kind {job.kind} has no phase {phase}; its phases are {named}.")
+    anew = phase in forget.ANEW[job.kind]
+    if not anew and not forget.reusable(session, job.id):
+        raise Impossible(
+            "nothing_to_reuse", f"The job has no checkpoint from which {phase} could begin; requeue it from train."
+        )
+    job.from_phase, job.from_fence = (None, 0) if anew else (phase, job.fence)
+    return forget.since(session, job, phase)
+
+
+def delete(session: Session, job_id: uuid.UUID) -> None:
+    """Delete a job and all that it alone has; its checkpoints' files are to be removed after the commit. Raises `Impossible`."""
+    job = _locked(session, job_id)
+    if job and job.state == "running":
+        raise Impossible("running", "The job is running; cancel it first.")
+    if waiting := dependencies.waiting_for(session, job_id):
+        raise Impossible(
+            "awaited", f"{len(waiting)} jobs wait for it, {waiting[0]} among them; cancel and delete those first."
+        )
+    forget.everything(session, job_id)
+
+
+def edit(session: Session, job_id: uuid.UUID, version: int, changes: Change) -> bool:
+    """Change name, priority (-1, 0, 1) or deadline, in the specification too; False if it is not that version any more."""
+    job = _locked(session, job_id)
+    if job is None or job.version != version:
+        return False
+    resources, spec = dict(job.spec["resources"]), dict(job.spec)
+    for key, value in changes.items():
+        setattr(job, key, value)
+    if "name" in changes:
+        spec["name"] = changes["name"]
+    if "priority" in changes:
+        resources["priority"] = next(name for name, rank in PRIORITIES.items() if rank == changes["priority"])
+    if "deadline" in changes:
+        resources["deadline"] = changes["deadline"].isoformat() if changes["deadline"] else None
+    job.spec, job.version = spec | {"resources": resources}, version + 1
+    session.flush()
+    return True
+
+
+def _locked(session: Session, job_id: uuid.UUID) -> Job | None:
+    """A job whose state nobody else changes before this transaction has ended."""
+    rows = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(rows).one_or_none()
+
+
+def _wish(session: Session, job: Job, wish: str) -> bool:
+    """What the running attempt of a locked job is to read with its next heartbeat."""
+    job.wish = wish
+    session.flush()
+    return True
+
+
+def _move(session: Session, job: Job, state: str, reason: Reason, message: str | None = None) -> bool:
+    """Change the state of a locked job that is not running, and say so to whoever waits for it."""
+    job.state, job.reason, job.message = state, reason, message
+    if state in ENDED:
+        job.ended_at = func.now()
+    session.flush()
+    _note(session, job.id, state, reason, message)
+    dependencies.explain(session, [*dependencies.waiting_for(session, job.id), *([job.id] if job.blockers else [])])
+    session.expire(job)
     return True
 
 
@@ -106,55 +174,17 @@ def claim(session: Session, worker_id: uuid.UUID) -> schedule.Claim | None:
 
 
 def heartbeat(session: Session, job_id: uuid.UUID, fence: int) -> str | None:
-    """Renew the lease and read the wish, in one statement: none, pause, cancel or drain. None: the job is no longer ours."""
+    """Renew the lease and read the wish, in one statement: none, pause, cancel, deadline or drain. None: it is no longer ours."""
     lease = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
     draining = select(Worker.draining).where(Worker.id == Job.worker_id).scalar_subquery()
-    renewed = update(Job).where(*_mine(job_id, fence)).values(lease_until=lease).returning(Job.wish, draining)
-    row = session.execute(renewed).one_or_none()
+    renewed = update(Job).where(*mine(job_id, fence)).values(lease_until=lease)
+    row = session.execute(renewed.returning(Job.wish, LATE, draining)).one_or_none()
     if row is None:
         return None
-    return "drain" if row[0] == "none" and row[1] else str(row[0])
-
-
-def started(session: Session, job_id: uuid.UUID, fence: int, pid: int, pid_started: int) -> None:
-    """Note which process runs an attempt."""
-    mine = [Attempt.job_id == job_id, Attempt.fence == fence]
-    session.execute(update(Attempt).where(*mine).values(pid=pid, pid_started=pid_started))
-
-
-def describe(session: Session, job_id: uuid.UUID, fence: int, machine: dict[str, Any]) -> None:
-    """Note what an attempt runs on."""
-    mine = [Attempt.job_id == job_id, Attempt.fence == fence]
-    session.execute(update(Attempt).where(*mine).values(machine=machine))
-
-
-def summarise(
-    session: Session,
-    job_id: uuid.UUID,
-    fence: int,
-    *,
-    progress: Change | None = None,
-    last: Change | None = None,
-    phases: Change | None = None,
-    trust: str | None = None,
-) -> bool:
-    """Renew what lists and pages show of a running job; False if it is no longer ours."""
-    values: Change = {}
-    if progress is not None:
-        values["progress"] = progress
-    if last is not None:
-        values["last"] = Job.last.op("||")(last)
-    if phases is not None:
-        values["phases"] = Job.phases.op("||")(phases)
-    if trust is not None:
-        values["trust"] = trust
-    changed = update(Job).where(*_mine(job_id, fence)).values(**values).returning(Job.id)
-    return session.execute(changed).scalar() is not None
-
-
-def newest(session: Session, job_id: uuid.UUID, fence: int) -> int | None:
-    """The number of a running job's newest event, after any write that is still under way; None if it is not ours."""
-    return session.execute(select(Job.last_seq).where(*_mine(job_id, fence)).with_for_update()).scalar()
+    wish, late, drain = row
+    if late and wish != "cancel":
+        return "deadline"
+    return "drain" if wish == "none" and drain else str(wish)
 
 
 # ---- ending an attempt
@@ -167,7 +197,7 @@ def succeed(session: Session, job_id: uuid.UUID, fence: int) -> bool:
 
 def fail(session: Session, job_id: uuid.UUID, fence: int, reason: Reason, message: str, retry: bool) -> bool:
     """The attempt ended with an error; an error worth another try, or a death, queues the job again up to a limit."""
-    deaths = session.execute(select(Job.deaths).where(*_mine(job_id, fence))).scalar()
+    deaths = session.execute(select(Job.deaths).where(*mine(job_id, fence))).scalar()
     if deaths is None:
         return False
     again = retry and deaths + 1 < settings().max_attempts
@@ -175,18 +205,23 @@ def fail(session: Session, job_id: uuid.UUID, fence: int, reason: Reason, messag
     return _leave(session, job_id, fence, state, "failed", reason, message, {"deaths": Job.deaths + 1})
 
 
-def release(session: Session, job_id: uuid.UUID, fence: int, wish: str) -> bool:
-    """The attempt saved and left because it was asked to: to cancel, to pause, or to drain the worker."""
-    state, reason = {
-        "cancel": ("cancelled", Reason.USER),
-        "pause": ("paused", Reason.USER_PAUSED),
-    }.get(wish, ("queued", Reason.DRAINING))
-    return _leave(session, job_id, fence, state, "left", reason, None)
+def halt(session: Session, job_id: uuid.UUID, fence: int, reason: Reason, message: str) -> bool:
+    """The attempt met something that people must set right first: the job is paused, and goes on when it is resumed."""
+    return _leave(session, job_id, fence, "paused", "failed", reason, message)
+
+
+def release(session: Session, job_id: uuid.UUID, fence: int, asked: str) -> bool:
+    """The attempt saved and left because it was asked to; what is wished now, not then, decides where the job goes."""
+    found = session.execute(select(Job.wish, LATE).where(*mine(job_id, fence)).with_for_update()).one_or_none()
+    if found and found[0] != "cancel" and found[1]:
+        return _leave(session, job_id, fence, "failed", "left", Reason.DEADLINE, LATE_MESSAGE)
+    reason = Reason.DRAINING if asked == "drain" else Reason.WAITING
+    return _leave(session, job_id, fence, "queued", "left", reason, None)
 
 
 def lose(session: Session, job_id: uuid.UUID, fence: int) -> bool:
     """The attempt's worker was silent for a whole lease: queue the job again, or fail it after too many losses."""
-    silent = select(Job.losses).where(*_mine(job_id, fence), Job.lease_until < func.now())
+    silent = select(Job.losses).where(*mine(job_id, fence), Job.lease_until < func.now())
     losses = session.execute(silent.with_for_update()).scalar()  # from here on nobody can renew the lease
     if losses is None:
         return False
@@ -207,12 +242,13 @@ def _leave(
 ) -> bool:
     """End the attempt `fence` in one guarded statement, then free its slots, close its row and charge its owner.
 
-    A job that would go on, but that somebody has asked to cancel, is cancelled.
+    A job that would go on, but that somebody has asked to cancel or to pause, is cancelled or paused.
     """
-    wish = session.execute(select(Job.wish).where(*_mine(job_id, fence)).with_for_update()).scalar()
+    wish = session.execute(select(Job.wish).where(*mine(job_id, fence)).with_for_update()).scalar()
     said = message
-    if wish == "cancel" and state not in ENDED:
-        state, reason, message = "cancelled", Reason.USER, None
+    if wish in WISHED and (state == "queued" or (wish == "cancel" and state == "paused")):
+        state, reason = WISHED[wish]
+        message = None
     ended = {"ended_at": func.now()} if state in ENDED else {}
     values = {
         "state": state,
@@ -222,9 +258,13 @@ def _leave(
         "lease_until": None,
         "worker_id": None,
     }
-    changed = update(Job).where(*_mine(job_id, fence)).values(**values, **ended, progress={}, **(more or {}))
+    changed = update(Job).where(*mine(job_id, fence)).values(**values, **ended, progress={}, **(more or {}))
     if session.execute(changed.returning(Job.id)).scalar() is None:
         return False
+    if state == "succeeded":
+        dependencies.met(session, job_id)
+    else:
+        dependencies.explain(session, dependencies.waiting_for(session, job_id))
     held = [Slot.job_id == job_id, Slot.fence == fence]
     freed = session.execute(update(Slot).where(*held).values(job_id=None, fence=None).returning(Slot.number)).all()
     schedule.charge(session, job_id, fence, len(freed))
@@ -234,7 +274,8 @@ def _leave(
     return True
 
 
-def _mine(job_id: uuid.UUID, fence: int) -> list[Any]:
+def mine(job_id: uuid.UUID, fence: int) -> list[Any]:
+    """The condition that a job runs, and in this attempt."""
     return [Job.id == job_id, Job.fence == fence, Job.state == "running"]
 
 
@@ -242,98 +283,9 @@ def _note(session: Session, job_id: uuid.UUID, state: str, reason: Reason | None
     feed.append(session, job_id, [("state_changed", {"state": state, "reason": reason, "message": message})])
 
 
-# ---- looking
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which jobs a list shows: of those that `eyes` see, those that match."""
-
-    eyes: Eyes
-    states: tuple[str, ...] = ()
-    project: str | None = None
-    text: str | None = None
-
-
 def find(session: Session, job_id: uuid.UUID) -> Job | None:
     """A job."""
     return session.get(Job, job_id)
-
-
-def computing(
-    session: Session, eyes: Eyes, digests: Sequence[str], states: Sequence[str], reason: Reason | None = None
-) -> list[Job]:
-    """The jobs in some states (for a reason, if given) that compute what the digests stand for: of each the newest seen."""
-    rows = select(Job).join(Project, Project.id == Job.project_id).order_by(Job.digest, Job.created_at.desc())
-    rows = rows.where(Job.digest.in_(digests), Job.state.in_(states), seen_by(eyes))
-    why = [Job.reason == reason] if reason else []
-    return list(session.scalars(rows.where(*why).distinct(Job.digest)))
-
-
-def numbered(session: Session, eyes: Eyes, number: int) -> list[Job]:
-    """The jobs of that number that these eyes see: one in each project, at most."""
-    rows = select(Job).join(Project, Project.id == Job.project_id)
-    return list(session.scalars(rows.where(Job.number == number, seen_by(eyes))))
-
-
-def page(session: Session, chosen: Filter, limit: int, before: tuple[datetime, uuid.UUID] | None) -> list[Row[Any]]:
-    """Jobs with the names of their project and owner, newest first, before a given one. Touches no points and no events."""
-    rows = select(Job, Project.name.label("project"), User.name.label("owner"))
-    rows = rows.join(Project, Project.id == Job.project_id).join(User, User.id == Job.owner_id)
-    rows = rows.where(*_conditions(chosen))
-    if before:
-        rows = rows.where(tuple_(Job.created_at, Job.id) < before)
-    return list(session.execute(rows.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)))
-
-
-def counts(session: Session, chosen: Filter) -> dict[str, int]:
-    """How many jobs are in each state."""
-    rows = select(Job.state, func.count()).join(Project, Project.id == Job.project_id).where(*_conditions(chosen))
-    return dict(session.execute(rows.group_by(Job.state)).tuples().all())
-
-
-def some(session: Session, eyes: Eyes, job_ids: Sequence[uuid.UUID]) -> list[Row[Any]]:
-    """Those of these jobs that are seen, with the names of their project and owner, newest first."""
-    rows = select(Job, Project.name.label("project"), User.name.label("owner"))
-    rows = rows.join(Project, Project.id == Job.project_id).join(User, User.id == Job.owner_id)
-    rows = rows.where(Job.id.in_(job_ids), seen_by(eyes))
-    return list(session.execute(rows.order_by(Job.created_at.desc(), Job.id.desc())))
-
-
-def _conditions(chosen: Filter) -> list[Any]:
-    found: list[Any] = [seen_by(chosen.eyes)]
-    if chosen.states:
-        found.append(Job.state.in_(chosen.states))
-    if chosen.project:
-        found.append(Project.name == chosen.project)
-    if chosen.text:
-        number = chosen.text.lstrip("#")
-        exact = [Job.number == int(number)] if number.isdecimal() and len(number) < 10 else []
-        found.append(or_(Job.name.icontains(chosen.text, autoescape=True), *exact))
-    return found
-
-
-def group(session: Session, group_id: uuid.UUID) -> list[Job]:
-    """The jobs of one submission, by seed."""
-    return list(session.scalars(select(Job).where(Job.group_id == group_id).order_by(Job.seed)))
-
-
-def attempts(session: Session, job_id: uuid.UUID) -> list[Attempt]:
-    """A job's attempts, oldest first."""
-    return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.fence)))
-
-
-def outcome(session: Session, job_id: uuid.UUID, fence: int) -> str | None:
-    """How an attempt ended: done, failed, left or lost; None while it runs."""
-    return session.execute(select(Attempt.outcome).where(Attempt.job_id == job_id, Attempt.fence == fence)).scalar()
-
-
-def names(session: Session, job: Job) -> tuple[str, str]:
-    """The names of a job's project and owner."""
-    project, owner = session.get(Project, job.project_id), session.get(User, job.owner_id)
-    assert project, "a job has a project"
-    assert owner, "a job has an owner"
-    return project.name, owner.name
 
 
 # ---- for the reaper
@@ -346,6 +298,13 @@ def expired(session: Session, limit: int = 500) -> list[tuple[uuid.UUID, int]]:
     )
     rows = select(Job.id, Job.fence).where(Job.state == "running", Job.lease_until < func.now(), young)
     return [(job_id, fence) for job_id, fence in session.execute(rows.order_by(Job.lease_until).limit(limit))]
+
+
+def overdue(session: Session, limit: int = 500) -> list[uuid.UUID]:
+    """Fail the jobs that wait past their deadline; a running one is told with its heartbeat."""
+    late = select(Job).where(Job.deadline < func.now(), Job.state.in_(("queued", "paused"))).limit(limit)
+    found = list(session.scalars(late.with_for_update(skip_locked=True).execution_options(populate_existing=True)))
+    return [job.id for job in found if _move(session, job, "failed", Reason.DEADLINE, LATE_MESSAGE)]
 
 
 def waiting(session: Session) -> int:

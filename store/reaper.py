@@ -1,4 +1,5 @@
-"""Finds what nobody will tell: leases that ran out, and queued jobs whose bell was lost. Runs in every api and worker.
+"""Finds what nobody will tell: leases that ran out, deadlines that passed, and queued jobs whose bell was lost. Runs in every
+api and worker.
 
 An advisory lock lets one of them look at a time; the others skip their turn.
 """
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def reap() -> int:
-    """One look: lost attempts are ended, and as many bells ring as there are free slots; returns how many were lost."""
+    """One look: what is lost or late is ended, a bell rings for each free slot; returns how many attempts were lost."""
     lost = []
     with transaction() as session:
         if not session.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}).scalar():
@@ -26,7 +27,10 @@ def reap() -> int:
         for job_id, fence in jobs.expired(session):
             if jobs.lose(session, job_id, fence):
                 lost.append(job_id)
+        late = jobs.overdue(session)
         bells = jobs.waiting(session)
+    for job_id in late:
+        feed.announce(job_id)
     for job_id in lost:
         log.warning("job %s was lost with its worker", job_id)
         feed.announce(job_id)

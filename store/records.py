@@ -171,6 +171,13 @@ def holding(session: Session, eyes: Eyes, digest: str) -> list[Artifact]:
     return list(session.scalars(rows.where(Artifact.sha256 == digest, seen_by(eyes)).order_by(Artifact.created_at)))
 
 
+def log(session: Session, job_id: uuid.UUID) -> Path | None:
+    """What is kept of the output of the newest attempt that left any."""
+    rows = select(Artifact.sha256).where(Artifact.job_id == job_id, Artifact.about["kind"].astext == "log")
+    found = session.execute(rows.order_by(Artifact.created_at.desc()).limit(1)).scalar()
+    return artifacts.place(found) if found else None
+
+
 def file(session: Session, job_id: uuid.UUID, name: str) -> tuple[Path, Artifact] | None:
     """A file of a job by its name, and where its bytes are."""
     found = session.get(Artifact, (job_id, name))

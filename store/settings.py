@@ -45,6 +45,8 @@ class StoreSettings(BaseSettings):
     """Time between two looks for lost leases and unheard bells."""
     silence_seconds: Seconds = 600
     """A supervisor that cannot reach the database for so long stops its attempt."""
+    hung_seconds: Seconds = 600
+    """An attempt whose run says nothing for so long hangs, and is killed."""
     cpu_slots: Annotated[int, Field(ge=0, le=1024)] = 1
     """Jobs without a GPU that a worker runs at once."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3

@@ -9,7 +9,7 @@ from core.events import Scored
 from core.intervals import wilson
 from core.spec import parse
 from recorded import TRAINING
-from store import jobs, records, tokens
+from store import records, submission, tokens
 from store.tables import Job
 
 STRICT: dict[str, Any] = TRAINING["evaluate"]["strict"]
@@ -32,7 +32,7 @@ def judged(session: Session, *scores: dict[str, Any], state: str = "succeeded", 
     """A job that has these scores."""
     spec = parse(TRAINING | changes)
     owner = tokens.user_named(session, "ada", "admin")
-    (job,) = jobs.create(session, owner, [jobs.Asked(spec.json_dict(), TRAINING | changes, spec.digest)])
+    (job,) = submission.create(session, owner, [submission.Asked(spec.json_dict(), TRAINING | changes, spec.digest)])
     job.state = state
     for one in scores:
         records.result(session, job.id, one)

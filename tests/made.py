@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from store import jobs
+from store import submission
 from store.tables import Job
 from store.workers import Device
 
@@ -27,4 +27,4 @@ def spec(**changes: Any) -> dict[str, Any]:
 
 def queue(session: Session, owner: uuid.UUID, **changes: Any) -> Job:
     """One queued job."""
-    return jobs.create(session, owner, [jobs.Asked(spec(**changes), {}, "0" * 64)])[0]
+    return submission.create(session, owner, [submission.Asked(spec(**changes), {}, "0" * 64)])[0]

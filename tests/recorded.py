@@ -12,7 +12,7 @@ from core.events import Event, Finished, Progress
 from core.run import Place, run
 from core.spec import parse
 from made import CPU
-from store import jobs, tokens, workers
+from store import jobs, submission, tokens, workers
 from store.tables import Job
 from worker.recorder import Recorder
 
@@ -51,9 +51,9 @@ def record(session: Session, events: Iterable[Event], folder: Path, **changes: A
     """A job of this run, recorded as its attempt would have done it. The files are copied: those of the run stay."""
     spec = parse(TRAINING | changes)
     owner = tokens.user_named(session, "ada", "admin")
-    asked = jobs.Asked(spec.json_dict(), TRAINING | changes, spec.digest)
+    asked = submission.Asked(spec.json_dict(), TRAINING | changes, spec.digest)
     worker = workers.register(session, "host", 1, [CPU])
-    job = jobs.create(session, owner, [asked])[0]
+    job = submission.create(session, owner, [asked])[0]
     claimed = jobs.claim(session, worker)
     assert claimed
     assert claimed.job_id == job.id

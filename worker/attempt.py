@@ -3,7 +3,6 @@ environment. Runs the science, records its events, and leaves with a status that
 """
 
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -14,23 +13,23 @@ import traceback
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from sqlalchemy.orm import Session
 
-from core.errors import Reason, SparringError
-from core.events import Event, Finished, Noticed
+from core.errors import CorruptCheckpoint, Reason, SparringError
+from core.events import Event, Finished, Noticed, Phase
 from core.run import Place, Resume, run
-from core.spec import AnySpec, stored
-from store import artifacts, jobs, records
+from core.spec import stored
+from store import artifacts, attempts, jobs, lookup, records
 from store.database import AWAY, patiently
 from store.settings import settings
-from store.tables import Checkpoint
+from store.tables import Checkpoint, Job
 from worker.devices import threads
 from worker.processes import die_with_parent
 from worker.recorder import Fenced, Recorder
-from worker.supervisor import DONE, FAILED, SAVED, folder
+from worker.supervisor import DONE, FAILED, FULL, PULSE, SAVED, folder, full
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Attempt:
         self.recorder = Recorder(self.job_id, self.fence, job.last_seq)
         try:
             with self._slot_to_ourselves():
-                return self._run(stored(job.spec))
+                return self._run(job)
         except Fenced:
             return FAILED
         except SparringError as error:
@@ -61,45 +60,54 @@ class Attempt:
         except AWAY:
             raise  # for too long: the process dies of it, which is worth another try
         except OSError as error:
-            full = error.errno == errno.ENOSPC
-            return self._fail(
-                Reason.DISK if full else Reason.MACHINE, f"{type(error).__name__}: {error}", retry=not full
-            )
+            if error.errno in FULL:
+                return self._halt(full(error))
+            return self._fail(Reason.MACHINE, f"{type(error).__name__}: {error}", retry=True)
         except Exception as error:
             traceback.print_exc()
             return self._fail(Reason.INTERNAL, f"{type(error).__name__}: {error}", retry=False)
 
-    def _run(self, spec: AnySpec) -> int:
+    def _run(self, job: Job) -> int:
+        spec = stored(job.spec)
         torch.set_num_threads(threads())
         device = "cuda:0" if self.slot.startswith("gpu") else "cpu"
         place = Place(folder(self.job_id, self.fence), settings().data, device, artifacts.place)
-        resume = self._resume(device)
+        resume = self._resume(job, device)
         event: Event | None = None
+        pulse = place.work / PULSE
+        pulse.parent.mkdir(parents=True, exist_ok=True)
+        pulse.touch()
         for event in run(spec, place, resume, self._stop):
             self.recorder.record(event)
+            pulse.touch()
         if not isinstance(event, Finished):
             return SAVED
         patiently(lambda session: jobs.succeed(session, self.job_id, self.fence))
         return DONE
 
-    def _resume(self, device: str) -> Resume | None:
+    def _resume(self, job: Job, device: str) -> Resume | None:
         """The newest sound checkpoint; says so where it is not the newest, or where exactness ends with another machine."""
         machine = _machine(device)
         saved, before = patiently(lambda session: self._history(session, machine))
         for one in saved:
+            again = cast(Phase, job.from_phase) if job.from_phase and one.fence <= job.from_fence else None
+            if again and one.phase == "train":
+                continue  # who asked to begin behind training asked that nothing be trained
             if artifacts.sound(one.sha256, self.job_id):
                 if before and before[-1] != machine:
                     self.recorder.record(Noticed(text=f"not bit-exact: resumed on {machine} after {before[-1]}"))
-                return Resume(artifacts.place(one.sha256, self.job_id), one.sha256)
+                return Resume(artifacts.place(one.sha256, self.job_id), one.sha256, again)
             self.recorder.record(
                 Noticed(text=f"the checkpoint of epoch {one.epoch} is damaged; going back to the one before")
             )
+        if job.from_phase:
+            raise CorruptCheckpoint(f"behind training, from which {job.from_phase} is to begin", "no sound one is left")
         return None
 
     def _history(self, session: Session, machine: dict[str, Any]) -> tuple[list[Checkpoint], list[dict[str, Any]]]:
         """The job's checkpoints, and the machines of its earlier attempts; notes the present one."""
-        jobs.describe(session, self.job_id, self.fence, machine)
-        tried = jobs.attempts(session, self.job_id)
+        attempts.describe(session, self.job_id, self.fence, machine)
+        tried = lookup.attempts(session, self.job_id)
         before = [one.machine for one in tried if one.fence < self.fence and one.machine]
         return records.checkpoints(session, self.job_id), before
 
@@ -117,6 +125,11 @@ class Attempt:
 
     def _stop(self) -> Literal["save"] | None:
         return "save" if self.asked else None
+
+    def _halt(self, message: str) -> int:
+        log.error("%s: %s", Reason.DISK, message)
+        patiently(lambda session: jobs.halt(session, self.job_id, self.fence, Reason.DISK, message))
+        return FAILED
 
     def _fail(self, reason: Reason, message: str, retry: bool) -> int:
         log.error("%s: %s", reason, message)

@@ -27,7 +27,7 @@ from core.events import (
     Selected,
     Witnessed,
 )
-from store import artifacts, feed, jobs, records
+from store import artifacts, attempts, feed, records
 from store.database import patiently
 
 NOT_IN_EVENTS = {"series", "layers", "checkpoint", "path", *records.OUTCOMES}
@@ -63,7 +63,7 @@ class Recorder:
             artifacts.put(Path(saved.path), saved.sha256, owner)
 
     def _progress(self, session: Session, event: Progress) -> bool:
-        return jobs.summarise(session, self.job_id, self.fence, progress=event.model_dump(mode="json"))
+        return attempts.summarise(session, self.job_id, self.fence, progress=event.model_dump(mode="json"))
 
     def _write(self, session: Session, event: Event, forget: list[str]) -> bool:
         """The event's own rows, then its line in the feed."""
@@ -105,14 +105,14 @@ class Recorder:
                 write(session, self.job_id, body)
                 forget += records.checkpoint(session, self.job_id, self.fence, saved) if saved else []
             case Audited():
-                jobs.summarise(session, self.job_id, self.fence, trust=event.verdict)
+                attempts.summarise(session, self.job_id, self.fence, trust=event.verdict)
             case Exported():
                 about = {"kind": "export", **event.model_dump(include={"exporter", "bytes_fp32", "logits_difference"})}
                 records.artifact(session, self.job_id, Path(event.path).name, event.sha256, event.bytes, about)
         return True
 
     def _summarise(self, session: Session, **what: dict[str, Any]) -> None:
-        jobs.summarise(session, self.job_id, self.fence, **what)  # type: ignore[arg-type]
+        attempts.summarise(session, self.job_id, self.fence, **what)  # type: ignore[arg-type]
 
     def _commit(self, write: Callable[[Session], bool], events: int) -> None:
         self.unsure = False
@@ -122,7 +122,7 @@ class Recorder:
 
     def _once(self, session: Session, write: Callable[[Session], bool], events: int) -> None:
         """Write, unless an earlier try has done so and only its answer was lost."""
-        if self.unsure and events and jobs.newest(session, self.job_id, self.fence) == self.seq + events:
+        if self.unsure and events and attempts.newest(session, self.job_id, self.fence) == self.seq + events:
             return
         self.unsure = True
         if not write(session):

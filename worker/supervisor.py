@@ -1,12 +1,14 @@
 """Watches over one attempt's process: signs of life for it, wishes to it, and an end to it. Never imports torch.
 
-Every second: is the process alive, is a heartbeat due, has its time run out? The heartbeat renews the lease and reads the
+Every second: is the process alive, is a heartbeat due, has its time run out, has its run said nothing for too long (each event
+touches a file)? The heartbeat renews the lease and reads the
 wish. TERM asks the process to save and leave (status 75); after a grace its whole group is killed. When the lease is gone
 the process has just recorded its own end, or the job belongs to someone else: then it is killed and nothing more is written.
 A database that is away changes nothing for a while: the process goes on, and the first thing after is to ask whether the
 job is still ours.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -22,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Reason
 from core.files import sha256
-from store import artifacts, jobs, records
+from store import artifacts, attempts, jobs, records
 from store.database import patiently, transaction
 from store.schedule import Claim
 from store.settings import settings
@@ -31,6 +33,10 @@ from worker.processes import kill_group, start_time
 
 DONE, FAILED, SAVED = 0, 70, 75
 """How an attempt's process ends: all done and recorded; an error, recorded; saved and left."""
+PULSE = "pulse"
+"""The file of an attempt's folder that is touched with every event of the run."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where nothing more can be written: the disk, a quota or the largest file is full."""
 LOG_BYTES = 1_000_000
 PARTING_SECONDS = 5.0
 """Time that a process whose lease is gone has to end by itself: taking torch down takes some."""
@@ -53,7 +59,9 @@ class Supervisor:
         self.wish = "none"
         self.asked_at: float | None = None
         self.killed_for: Reason | None = None
-        self.began = self.tried = self.beaten = time.monotonic()
+        self.killed = False
+        self.pulse = 0.0
+        self.began = self.tried = self.beaten = self.moved = time.monotonic()
         job = patiently(lambda session: jobs.find(session, claim.job_id))
         assert job, "a claimed job exists"
         self.limit = _seconds(job.spec["resources"]["max_duration"])
@@ -65,7 +73,11 @@ class Supervisor:
 
     def run(self) -> None:
         """The attempt."""
-        self.process = self._start()
+        try:
+            self.process = self._start()
+        except OSError as error:
+            self._give_up(error)
+            return
         self.pid_started = start_time(self.process.pid)
         self._note_process()
         while (status := self._wait()) is None:
@@ -100,7 +112,7 @@ class Supervisor:
     def _note_process(self) -> None:
         try:
             with transaction() as session:
-                jobs.started(session, *self.key, self.process.pid, self.pid_started or 0)
+                attempts.started(session, *self.key, self.process.pid, self.pid_started or 0)
         except SQLAlchemyError as error:
             log.warning("process %d is not noted: %s", self.process.pid, str(error).splitlines()[0])
 
@@ -113,9 +125,10 @@ class Supervisor:
     def _tick(self) -> bool:
         """One look; False when the process must go at once and nothing may be written."""
         now = time.monotonic()
-        if now - self.began > self.limit and not self.killed_for:
-            self.killed_for = Reason.DEADLINE
-            self._kill()
+        if now - self.began > self.limit:
+            self._kill_for(Reason.DEADLINE)
+        if self._silence(now) > settings().hung_seconds:
+            self._kill_for(Reason.HUNG)
         if self.asked_at is not None and now - self.asked_at > settings().grace_seconds:
             self._kill()
         return self._beat(now) if now - self.tried >= settings().heartbeat_seconds else True
@@ -128,6 +141,7 @@ class Supervisor:
                 wish = jobs.heartbeat(session, *self.key)
         except SQLAlchemyError as error:
             log.warning("no heartbeat: %s", str(error).splitlines()[0])
+            self.moved = now  # a run that waits for the database does not hang
             return now - self.beaten < settings().silence_seconds
         self.beaten = now
         if wish is None:
@@ -137,7 +151,20 @@ class Supervisor:
             self.process.send_signal(signal.SIGTERM)
         return True
 
+    def _silence(self, now: float) -> float:
+        """Seconds since the run's last event, by our own clock."""
+        path = self.folder / PULSE
+        if path.exists() and path.stat().st_mtime != self.pulse:
+            self.pulse, self.moved = path.stat().st_mtime, now
+        return now - self.moved
+
+    def _kill_for(self, reason: Reason) -> None:
+        if not self.killed_for:
+            self.killed_for = reason
+            self._kill()
+
     def _kill(self) -> None:
+        self.killed = True
         kill_group(self.process.pid, self.pid_started)
 
     def _part(self) -> int | None:
@@ -157,16 +184,38 @@ class Supervisor:
             log.error("the end of %s is not recorded: %s", self.claim.job_id, str(error).splitlines()[0])
 
     def _record(self, session: Session, status: int) -> None:
-        if status == SAVED or (self.asked_at is not None and status < 0):
+        if status == SAVED or (self.asked_at is not None and status < 0 and not self.killed_for):
             jobs.release(session, *self.key, self.wish)
-        elif self.killed_for:
-            jobs.fail(session, *self.key, self.killed_for, f"It ran for longer than {self.limit} s.", retry=False)
         elif status not in (DONE, FAILED):
-            jobs.fail(session, *self.key, Reason.MACHINE, _epitaph(status), retry=True)
+            reason, message, retry = self._death(status)
+            jobs.fail(session, *self.key, reason, message, retry)
         else:
             jobs.fail(session, *self.key, Reason.INTERNAL, "It ended without a result; see its log.", retry=False)
-        if jobs.outcome(session, *self.key) != "lost":
+        if attempts.outcome(session, *self.key) != "lost":
             self._keep_log(session)
+
+    def _death(self, status: int) -> tuple[Reason, str, bool]:
+        """Why the process ended that has not said so itself, and whether another try is worth while."""
+        if self.killed_for == Reason.DEADLINE:
+            return Reason.DEADLINE, f"It ran for longer than {self.limit} s, its max_duration.", False
+        if self.killed_for == Reason.HUNG:
+            return Reason.HUNG, f"It hung: its run said nothing for {settings().hung_seconds:g} s.", True
+        if status == -signal.SIGKILL and not self.killed:
+            return (
+                Reason.HOST_OOM,
+                "Its process was ended by SIGKILL, as the kernel does when the machine's memory is full.",
+                True,
+            )
+        return Reason.MACHINE, _epitaph(status), True
+
+    def _give_up(self, error: OSError) -> None:
+        """End an attempt whose process could not even be started."""
+        if error.errno in FULL:
+            patiently(lambda session: jobs.halt(session, *self.key, Reason.DISK, full(error)))
+        else:
+            message = f"Its process could not be started: {error}."
+            patiently(lambda session: jobs.fail(session, *self.key, Reason.MACHINE, message, retry=True))
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _keep_log(self, session: Session) -> None:
         """Keep the end of the output as a file of the job; a disk that is full costs the log and no more."""
@@ -184,11 +233,15 @@ class Supervisor:
         records.artifact(session, self.claim.job_id, self.log_path.name, digest, len(data), {"kind": "log"})
 
 
+def full(error: OSError) -> str:
+    """What people must do about a disk on which nothing more can be written."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"The disk is full{where}: {error.strerror}. Its last checkpoint is kept; make room, then resume it."
+
+
 def _epitaph(status: int) -> str:
     if status < 0:
-        name = signal.Signals(-status).name
-        hint = " (the kernel does that when memory runs out)" if -status == signal.SIGKILL else ""
-        return f"Its process was ended by {name}{hint}."
+        return f"Its process was ended by {signal.Signals(-status).name}."
     return f"Its process ended with status {status}; see its log."
 
 

@@ -317,3 +317,11 @@ def verdict(checked: Sequence[dict[str, Any]], trust: str) -> str:
     if not bad:
         return f"All of {of}{done} passed."
     return f"{len(bad)} of {of}{done} did not pass."
+
+
+def verbs(job: Job) -> list[str]:
+    """What people can do to a job in its state, as buttons: what ended well is not run again by a slip of the hand."""
+    if job.state == "running":
+        return ["cancel"] if job.wish == "cancel" else ["resume" if job.wish == "pause" else "pause", "cancel"]
+    found = {"queued": ["pause", "cancel"], "paused": ["resume", "cancel"]}
+    return found.get(job.state, [] if job.state == "succeeded" else ["requeue"])

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
 from api import shelf
+from api.admission import Admission
 from api.dashboard import specfile
 from api.dashboard.login import Form, Visitor, check_form
 from api.dashboard.shell import shell
@@ -17,7 +18,7 @@ from api.dashboard.templating import render
 from api.dependencies import Database, Known, writer
 from api.errors import MOST, Refused, not_found
 from api.permissions import Caller
-from api.routes.jobs import create, planned, understood
+from api.routes.jobs import create, planned
 from core.errors import InvalidSpec, Problem
 from core.family import Settings
 from core.presets import merged
@@ -65,7 +66,7 @@ def read(session: Session, who: Caller, text: str) -> Reading:
         return Reading(None, (Problem("", f"is not readable: {error}"),), None)
     document = {} if document is None else document  # an empty page: its problems are the fields that must be filled
     try:
-        return Reading(document, (), understood(session, who, document))
+        return Reading(document, (), Admission(session, who).job(document))
     except InvalidSpec as error:
         return Reading(document, error.problems[:MOST], None)
 
@@ -105,8 +106,8 @@ def _page(request: Request, who: Caller, session: Session, text: str, problems: 
 def submit(request: Request, form: Form, who: Visitor, session: Database) -> Response:
     """Queue the job; or the page again, with what was written and what is wrong with it."""
     check_form(request, form, who)
-    text = form.get("yaml", "")
-    found = read(session, writer(who), text)
+    who, text = writer(who), form.get("yaml", "")
+    found = read(session, who, text)
     if found.job is None:
         return _page(request, who, session, text, found.problems)
     made = create(session, who, found.job, found.document).jobs

@@ -11,7 +11,7 @@ from api.dashboard import headline, jobpage, lines, listing, robustness, specfil
 from api.figures import absent, captions
 from api.permissions import Caller, may_change
 from api.routes.evaluations import of_job
-from store import feed, jobs, records
+from store import feed, lookup, records
 from store.tables import ENDED, Artifact, Epoch, Job
 
 PARTS = (
@@ -60,7 +60,9 @@ class Sheet:
     @cached_property
     def called(self) -> object:
         """What the command line calls the job: its number, if no other project has it too."""
-        return self.job.number if len(jobs.numbered(self.session, self.who.eyes, self.job.number)) == 1 else self.job.id
+        return (
+            self.job.number if len(lookup.numbered(self.session, self.who.eyes, self.job.number)) == 1 else self.job.id
+        )
 
     @cached_property
     def kept(self) -> list[Artifact]:
@@ -76,12 +78,12 @@ class Sheet:
 
     def header(self) -> dict[str, Any]:
         """State, badge, the command, the button."""
-        project, owner = jobs.names(self.session, self.job)
+        project, owner = lookup.names(self.session, self.job)
         return {
             "project": project,
             "owner": owner,
             "about": jobpage.about(self.job),
-            "may_cancel": self.job.state not in ENDED and may_change(self.who, self.job),
+            "verbs": jobpage.verbs(self.job) if may_change(self.who, self.job) else [],
             "checked": len(self.checked),
         }
 
@@ -103,7 +105,7 @@ class Sheet:
 
     def spec(self) -> dict[str, Any]:
         """The specification in short, and where it ran."""
-        tried = jobs.attempts(self.session, self.job.id)
+        tried = lookup.attempts(self.session, self.job.id)
         return {
             "short": jobpage.short(self.job.spec),
             "attempts": tried,
@@ -113,7 +115,7 @@ class Sheet:
 
     def group(self) -> dict[str, Any]:
         """The seeds of the submission."""
-        members = jobs.group(self.session, self.job.group_id)
+        members = lookup.group(self.session, self.job.group_id)
         scored = records.scores(self.session, [job.id for job in members])
         return {"group": listing.Group(tuple(listing.line((job, "", ""), scored) for job in members))}
 
@@ -178,5 +180,5 @@ class Sheet:
 
     def reproduce(self) -> dict[str, Any]:
         """The specification as a file."""
-        machine = next((one.machine for one in reversed(jobs.attempts(self.session, self.job.id)) if one.machine), {})
+        machine = next((one.machine for one in reversed(lookup.attempts(self.session, self.job.id)) if one.machine), {})
         return {"yaml": specfile.as_yaml(self.job.spec), "machine": machine}

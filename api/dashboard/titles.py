@@ -55,7 +55,7 @@ REASONS = {
     Reason.HOST_OOM: "The machine ran out of memory.",
     Reason.HUNG: "Nothing moved for too long.",
     Reason.MACHINE: "The machine failed.",
-    Reason.DEADLINE: "It took longer than max_duration.",
+    Reason.DEADLINE: "It took longer than it may.",
     Reason.EVALUATION: "The evaluation found something wrong.",
     Reason.INTERNAL: "Something went wrong inside Sparring.",
 }

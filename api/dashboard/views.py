@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
@@ -15,11 +15,12 @@ from api.dashboard.login import Form, Visitor, check_form
 from api.dashboard.sheet import LATER, PARTS, Sheet
 from api.dashboard.shell import shell
 from api.dashboard.templating import STATIC, Static, render
-from api.dependencies import Database, Need, job_for
-from api.errors import Refused, not_found
+from api.dependencies import Database, Need, job_for, writer
+from api.errors import not_found
 from api.permissions import Caller
 from api.routes.jobs import before, cursor_of
-from store import actions, feed, jobs, projects, records
+from api.routes.lifecycle import change, requeued
+from store import feed, lookup, projects, queue, records
 from store.tables import STATES, Job
 
 __all__ = ["STATIC", "Static", "router"]
@@ -33,6 +34,7 @@ SEEDS = 100
 """Most jobs of a submission: they are never torn apart by the end of a page."""
 Text = Annotated[str, Query(max_length=200)]
 Ids = Annotated[list[uuid.UUID], Query(max_length=ON_A_PAGE + SEEDS)]
+Verb = Literal["cancel", "pause", "resume", "requeue"]
 States = Annotated[list[str], Query(max_length=20)]
 
 
@@ -57,7 +59,7 @@ def jobs_page(
 ) -> Response:
     """The jobs that match, newest first, a page at a time."""
     chosen = chosen_by(who, state, project, q)
-    rows = jobs.page(session, chosen, ON_A_PAGE + SEEDS + 1, before(cursor) if cursor else None)
+    rows = lookup.page(session, chosen, ON_A_PAGE + SEEDS + 1, before(cursor) if cursor else None)
     shown, more = listing.whole_groups([row._tuple() for row in rows], ON_A_PAGE)
     table = _table(session, shown) | _around(session, chosen)
     address = {"state": list(chosen.states), "project": project, "q": q}
@@ -91,8 +93,8 @@ def jobs_rows(
 ) -> Response:
     """The rows that may have changed, the counts, and whether newer jobs match: what the jobs page asks for every two seconds."""
     chosen = chosen_by(who, state, project, q)
-    table = _table(session, [row._tuple() for row in jobs.some(session, who.eyes, ids)] if ids else [])
-    head = jobs.page(session, chosen, 1, None)
+    table = _table(session, [row._tuple() for row in lookup.some(session, who.eyes, ids)] if ids else [])
+    head = lookup.page(session, chosen, 1, None)
     newer = bool(newest and head and str(head[0][0].id) != newest)
     asked = {"state": list(chosen.states), "project": project, "q": q}
     query = urlencode({key: value for key, value in asked.items() if value}, True)
@@ -100,12 +102,12 @@ def jobs_rows(
     return render(request, "parts/rows.html", who, **table, **around)
 
 
-def chosen_by(who: Caller, state: list[str], project: str, q: str) -> jobs.Filter:
+def chosen_by(who: Caller, state: list[str], project: str, q: str) -> lookup.Filter:
     """The filter of a page's address. What no job can match is left out, rather than refused."""
     text, name = ("".join(c for c in value if c.isprintable()).strip() for value in (q, project))
     if text.lstrip("#").isdecimal():
         text = text[:9]  # no job's number is longer, and the database takes no longer one
-    return jobs.Filter(who.eyes, tuple(one for one in STATES if one in state), name or None, text or None)
+    return lookup.Filter(who.eyes, tuple(one for one in STATES if one in state), name or None, text or None)
 
 
 def _table(session: Session, rows: Any) -> dict[str, Any]:
@@ -116,8 +118,8 @@ def _table(session: Session, rows: Any) -> dict[str, Any]:
     return {"groups": groups, "live": live, "newest_shown": newest, "now": datetime.now(UTC)}
 
 
-def _around(session: Session, chosen: jobs.Filter) -> dict[str, Any]:
-    counts = jobs.counts(session, jobs.Filter(chosen.eyes, (), chosen.project, chosen.text))
+def _around(session: Session, chosen: lookup.Filter) -> dict[str, Any]:
+    counts = lookup.counts(session, lookup.Filter(chosen.eyes, (), chosen.project, chosen.text))
     matching = sum(n for state, n in counts.items() if not chosen.states or state in chosen.states)
     return {"facets": listing.facets(counts, chosen.states), "matching": matching}
 
@@ -179,20 +181,24 @@ def job_spec(name: str, who: Visitor, session: Database) -> Response:
     return Response(specfile.as_yaml(job.spec), 200, headers, "application/yaml")
 
 
-@router.post("/jobs/{name}/cancel")
-def job_cancel(name: str, request: Request, form: Form, who: Visitor, session: Database) -> Response:
-    """End a waiting job, or ask a running one to save and leave; then the page again, or its header."""
+@router.post("/jobs/{name}/{verb}")
+def job_change(name: str, verb: Verb, request: Request, form: Form, who: Visitor, session: Database) -> Response:
+    """Cancel, pause, resume or requeue a job; then the page again, or its header."""
     check_form(request, form, who)
-    job = seen(session, who, name, "change")
-    if not jobs.cancel(session, job.id):
-        raise Refused(409, "ended", f"The job has {job.state} already.")
-    actions.note(session, who.name, "cancel", "job", job.id)
+    job = seen(session, writer(who), name, "change")
+    requeued(session, who, job) if verb == "requeue" else change(session, who, job, verb)
+    session.flush()
     session.refresh(job)
     answer: Response = RedirectResponse(f"/jobs/{job.id}", 303)
     if request.headers.get("hx-request"):
         answer = render(request, "parts/header.html", who, **Sheet(session, job, who).part("header"))
-    answer.background = BackgroundTask(feed.announce, job.id)  # after the commit, which comes when this returns
+    answer.background = BackgroundTask(_announce, job.id)  # after the commit, which comes when this returns
     return answer
+
+
+def _announce(job_id: uuid.UUID) -> None:
+    feed.announce(job_id)
+    queue.ring()
 
 
 # ---- the interactive API page

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from api import archives, evaluations
+from api.admission import Admission
 from api.dependencies import Database, SeenJob, Writer
 from api.errors import Refused, not_found
 from api.evaluation_schemas import (
@@ -26,7 +27,7 @@ from api.evaluation_schemas import (
 from api.evaluations import Sample
 from api.repeats import IdempotencyKey
 from api.routes.figures import PICTURE_POLICY
-from api.routes.jobs import Body, once, planned, shown, understood
+from api.routes.jobs import Body, planned, queued, shown
 from api.schemas import ArtifactOut, Plan, Printable, Submitted
 from core.events import TRAINED, WORST_CASE
 from core.witness import Archive
@@ -59,11 +60,11 @@ def submit(
             raise Refused(
                 422, "invalid_request", "kind must be evaluate here, or be left out; POST /jobs takes others."
             )
-    job = understood(session, who, asked.document, asked.at)
+    job = Admission(session, who).job(asked.document, asked.at)
     if dry_run:
         response.status_code = 200
         return planned(job)
-    return once(session, who, idempotency_key, job, asked)
+    return queued(session, who, idempotency_key, job, asked)
 
 
 @router.get("/{name}")

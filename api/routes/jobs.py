@@ -1,28 +1,32 @@
-"""Jobs: submit, plan, list, show, cancel, and what a run has left."""
+"""Jobs: submit, plan, list, show, and what a run has left."""
 
 import base64
 import binascii
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api import documents, networks
-from api.dependencies import ChangedJob, Database, Known, SeenJob, Writer, check_project
+from api.admission import Admission
+from api.dependencies import Database, Known, SeenJob, Writer, check_project
 from api.errors import Refused
+from api.etags import tag
 from api.permissions import Caller
 from api.repeats import IdempotencyKey
 from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
 from core import plan, spec
-from store import actions, feed, jobs, queue, records, requests, workers
+from store import actions, lookup, queue, records, requests, submission
 from store.tables import STATES, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-AnyJob = TypeVar("AnyJob", bound=spec.Spec)
+Answer = TypeVar("Answer", bound=BaseModel)
 FORMS = {"oneOf": [{"$ref": f"#/components/schemas/{form.__name__}"} for form in spec.KINDS.values()]}
 BODY = {
     "requestBody": {
@@ -59,15 +63,6 @@ def opened(body: bytes, kind: str) -> Sent:
 Body = Annotated[Sent, Depends(sent)]
 
 
-def understood(session: Session, who: Caller, document: Any, at: str = "") -> spec.AnySpec:
-    """The resolved job that a document asks for, here; `InvalidSpec` says everything that is wrong with it."""
-    job = with_gpus(session, spec.parse(networks.completed(session, who.eyes, document, at), at))
-    networks.sources(session, who.eyes, job, at)
-    if isinstance(job, spec.EvaluateSpec):
-        networks.shape(job, at)
-    return job
-
-
 @router.post("", status_code=201, openapi_extra=BODY)
 def submit(
     who: Writer,
@@ -78,30 +73,29 @@ def submit(
     dry_run: bool = False,
 ) -> Submitted | Plan:
     """Queue a job for each of its seeds, or with `dry_run=true` say what it would be and queue nothing."""
-    job = understood(session, who, asked.document, asked.at)
+    job = Admission(session, who).job(asked.document, asked.at)
     if dry_run:
         response.status_code = 200
         return planned(job)
-    return once(session, who, idempotency_key, job, asked)
+    return queued(session, who, idempotency_key, job, asked)
 
 
-def once(session: Session, who: Caller, key: str | None, job: spec.AnySpec, asked: Sent) -> Submitted:
+def queued(session: Session, who: Caller, key: str | None, job: spec.AnySpec, asked: Sent) -> Submitted:
     """Queue the jobs, or give the answer that the key got before."""
-    before = requests.answered(session, who.id, key, asked.sha256) if key else None
-    answer = Submitted.model_validate(before) if before else create(session, who, job, asked.document)
+    return once(session, who, key, asked.sha256, Submitted, lambda: create(session, who, job, asked.document))
+
+
+def once(
+    session: Session, who: Caller, key: str | None, sha256: bytes, form: type[Answer], make: Callable[[], Answer]
+) -> Answer:
+    """What `make` queues, or the answer that the key got before."""
+    before = requests.answered(session, who.id, key, sha256) if key else None
+    answer = form.model_validate(before) if before else make()
     if key and not before:
-        requests.remember(session, who.id, key, asked.sha256, answer.model_dump(mode="json"))
+        requests.remember(session, who.id, key, sha256, answer.model_dump(mode="json"))
     session.commit()
     queue.ring()
     return answer
-
-
-def with_gpus(session: Session, job: AnyJob) -> AnyJob:
-    """Write the number of GPUs out: one where the team has any."""
-    if job.resources.gpus is not None:
-        return job
-    resources = job.resources.model_copy(update={"gpus": int(workers.have_gpu(session))})
-    return job.model_copy(update={"resources": resources})
 
 
 def planned(job: spec.AnySpec) -> Plan:
@@ -121,16 +115,17 @@ def planned(job: spec.AnySpec) -> Plan:
 
 
 def create(session: Session, who: Caller, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
-    """Queue a job for each of its seeds; the caller commits, then rings."""
-    asked = [jobs.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
+    """Queue a job for each of its seeds, and note who did; the caller commits, then rings."""
+    asked = [submission.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
     check_project(session, who, job.project)
-    made = jobs.create(session, who.id, asked)
+    made = submission.create(session, who.id, asked)
+    actions.note(session, who.name, "submit", "job", made[0].id, jobs=len(made))
     return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])
 
 
 def shown(session: Session, job: Job) -> JobOut:
     """A job as lists show it."""
-    return JobOut.of(job, *jobs.names(session, job))
+    return JobOut.of(job, *lookup.names(session, job))
 
 
 @router.get("")
@@ -147,11 +142,11 @@ def find(
     for one in state or ():
         if one not in STATES:
             raise Refused(422, "invalid_request", f"state must be one of {', '.join(STATES)}, not {one[:80]}.")
-    chosen = jobs.Filter(who.eyes, tuple(state or ()), project, q)
-    rows = jobs.page(session, chosen, limit + 1, before(cursor) if cursor else None)
+    chosen = lookup.Filter(who.eyes, tuple(state or ()), project, q)
+    rows = lookup.page(session, chosen, limit + 1, before(cursor) if cursor else None)
     items = [JobOut.of(*row) for row in rows[:limit]]
     following = cursor_of(rows[limit - 1][0]) if len(rows) > limit else None
-    return JobPage(items=items, next_cursor=following, counts=jobs.counts(session, chosen))
+    return JobPage(items=items, next_cursor=following, counts=lookup.counts(session, chosen))
 
 
 def cursor_of(job: Job) -> str:
@@ -170,8 +165,9 @@ def before(cursor: str) -> tuple[datetime, uuid.UUID]:
 
 
 @router.get("/{name}")
-def show(job: SeenJob, session: Database) -> JobDetail:
-    """A job by its id or number, with its results."""
+def show(job: SeenJob, session: Database, response: Response) -> JobDetail:
+    """A job by its id or number, with its results; its ETag is of what people change: name, priority, deadline."""
+    tag(response, job.version)
     return JobDetail(
         **shown(session, job).model_dump(),
         spec=job.spec,
@@ -187,22 +183,10 @@ def specification(job: SeenJob, sent: bool = False) -> dict[str, Any]:
     return job.submitted if sent else job.spec
 
 
-@router.post("/{name}/cancel")
-def cancel(job: ChangedJob, who: Known, session: Database) -> JobOut:
-    """End a waiting job at once; ask a running one to save and leave. A job that has ended is refused."""
-    if not jobs.cancel(session, job.id):
-        raise Refused(409, "ended", f"The job has {job.state} already.")
-    actions.note(session, who.name, "cancel", "job", job.id)
-    session.commit()
-    feed.announce(job.id)
-    session.refresh(job)
-    return shown(session, job)
-
-
 @router.get("/{name}/attempts")
 def attempts(job: SeenJob, session: Database) -> Attempts:
     """The attempts at running a job."""
-    return Attempts(items=[AttemptOut.of(one) for one in jobs.attempts(session, job.id)])
+    return Attempts(items=[AttemptOut.of(one) for one in lookup.attempts(session, job.id)])
 
 
 @router.get("/{name}/metrics")

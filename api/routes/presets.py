@@ -10,15 +10,16 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from api import scorecards, shelf
+from api.admission import Admission
 from api.dependencies import Database, Known, Writer, check_project
 from api.errors import Refused, not_found
 from api.permissions import Caller
 from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
 from api.repeats import IdempotencyKey
-from api.routes.jobs import shown, with_gpus
+from api.routes.jobs import once, shown
 from core import presets
 from core.scorecard import Cell
-from store import jobs, queue, requests
+from store import actions, submission
 
 router = APIRouter(prefix="/presets", tags=["presets"])
 
@@ -75,15 +76,7 @@ def run(
 ) -> RowsQueued:
     """Queue the jobs of some rows, each once a seed. What waits, runs or has succeeded already is not queued again."""
     body = hashlib.sha256(f"{name} {asked.model_dump_json()}".encode()).digest()
-    before = requests.answered(session, who.id, idempotency_key, body) if idempotency_key else None
-    if before:
-        return RowsQueued.model_validate(before)
-    answer = queue_rows(session, who, name, asked)
-    if idempotency_key:
-        requests.remember(session, who.id, idempotency_key, body, answer.model_dump(mode="json"))
-    session.commit()
-    queue.ring()
-    return answer
+    return once(session, who, idempotency_key, body, RowsQueued, lambda: queue_rows(session, who, name, asked))
 
 
 def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> RowsQueued:
@@ -97,16 +90,19 @@ def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> Rows
     wanted, present = scorecards.missing(
         session, who.eyes, (one for one in planned if one.configuration in (asked.configurations or ways))
     )
-    groups: dict[tuple[str, str], list[jobs.Asked]] = {}
+    groups: dict[tuple[str, str], list[submission.Asked]] = {}
+    admission = Admission(session, who)
     for one in wanted:
-        job = with_gpus(session, presets.named(name, one))
+        job = admission.with_gpus(presets.named(name, one))
         groups.setdefault((one.row, one.configuration), []).append(
-            jobs.Asked(job.json_dict(), job.json_dict(), job.digest)
+            submission.Asked(job.json_dict(), job.json_dict(), job.digest)
         )
     if groups:
         check_project(session, who, name)
-    made = [job for group in groups.values() for job in jobs.create(session, who.id, group)]
-    return RowsQueued(jobs=[shown(session, job) for job in made], present=present)
+    made = submission.create_all(session, who.id, list(groups.values()))
+    for queued in made:
+        actions.note(session, who.name, "submit", "job", queued.id, preset=name)
+    return RowsQueued(jobs=[shown(session, queued) for queued in made], present=present)
 
 
 def _rows_named(name: str, known: list[str], asked: list[str] | None) -> list[str]:

@@ -11,7 +11,7 @@ from api.comparable import Entry, refused
 from api.comparison_schemas import MOST_SEEDS, Comparison, ComparisonAsked, MethodAsked
 from api.dependencies import Database, Known, job_for
 from api.permissions import Caller
-from store import jobs
+from store import lookup
 from store.tables import Job
 
 router = APIRouter(prefix="/results", tags=["results"])
@@ -53,7 +53,7 @@ def _entries(session: Session, who: Caller, number: int, asked: MethodAsked, sco
 def _jobs(session: Session, who: Caller, name: str) -> list[Job]:
     """The jobs of a group, or the one job of that id or number."""
     try:
-        group = jobs.group(session, uuid.UUID(name))
+        group = lookup.group(session, uuid.UUID(name))
     except ValueError:
         group = []
     return [job_for(session, who, str(one.id), "see") for one in group] or [job_for(session, who, name, "see")]

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Database, Known
 from api.schemas import Health, Me, Version, WorkerOut, Workers
-from store import feed, jobs, workers
+from store import feed, lookup, workers
 from store.database import transaction
 from store.settings import settings
 
@@ -64,5 +64,5 @@ def living(who: Known, session: Database) -> Workers:
     """The workers seen within a lease."""
     found = workers.living(session, settings().lease_seconds)
     running = [slot.job_id for _, slots in found for slot in slots if slot.job_id]
-    seen = {row[0].id for row in jobs.some(session, who.eyes, running)}
+    seen = {row[0].id for row in lookup.some(session, who.eyes, running)}
     return Workers(items=[WorkerOut.of(*one, seen) for one in found])

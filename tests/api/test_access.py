@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api import dependencies
-from store import jobs, tokens
+from store import lookup, tokens
 from store.database import transaction
 from store.settings import settings
 
@@ -138,7 +138,7 @@ def test_an_error_inside_is_a_problem_document_without_its_details(api, monkeypa
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(jobs, "page", broken)
+    monkeypatch.setattr(lookup, "page", broken)
     answer = api.get("/api/v1/jobs")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text
@@ -150,7 +150,7 @@ def test_a_value_that_the_database_does_not_take_is_the_clients_mistake(api, mon
     def unkept(session: Session, *_: object) -> None:
         session.execute(text("SELECT :value"), {"value": "secret\0"})
 
-    monkeypatch.setattr(jobs, "page", unkept)
+    monkeypatch.setattr(lookup, "page", unkept)
     answer = api.get("/api/v1/jobs")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert "secret" not in answer.text

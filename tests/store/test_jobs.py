@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Reason
 from made import CPU, queue, spec
-from store import feed, jobs, workers
+from store import attempts, feed, jobs, lookup, submission, workers
 from store.database import transaction
 from store.sight import Eyes
 from store.tables import Attempt, Job, Slot
@@ -47,10 +47,10 @@ def test_jobs_are_numbered_within_their_project(database: Session, ada) -> None:
 
 def test_the_jobs_of_one_submission_are_a_group(database: Session, ada) -> None:
 
-    made = jobs.create(database, ada, [jobs.Asked(spec(seed=seed), {}, "x") for seed in (1, 2, 3)])
+    made = submission.create(database, ada, [submission.Asked(spec(seed=seed), {}, "x") for seed in (1, 2, 3)])
     assert len({job.group_id for job in made}) == 1
     assert [job.number for job in made] == [1, 2, 3]
-    assert [job.seed for job in jobs.group(database, made[0].group_id)] == [1, 2, 3]
+    assert [job.seed for job in lookup.group(database, made[0].group_id)] == [1, 2, 3]
 
 
 def test_a_claim_starts_an_attempt_with_a_lease_a_fence_and_a_slot(database: Session, ada, worker) -> None:
@@ -108,11 +108,13 @@ def test_a_death_queues_the_job_again_twice_and_then_fails_it(database: Session,
         ("cancel", ("cancelled", "user")),
         ("pause", ("paused", "user_paused")),
         ("drain", ("queued", "draining")),
-        ("none", ("queued", "draining")),
+        ("none", ("queued", "waiting")),
     ],
 )
 def test_an_attempt_that_left_goes_where_it_was_asked_to(database: Session, ada, worker, wish: str, expected) -> None:
     job_id, fence = running(database, ada, worker)
+    if wish in ("cancel", "pause"):
+        assert getattr(jobs, wish)(database, job_id)
     assert jobs.release(database, job_id, fence, wish)
     assert state(database, job_id) == expected
     job = jobs.find(database, job_id)
@@ -185,7 +187,7 @@ def test_the_newest_event_is_told_after_a_write_that_is_still_under_way(database
 
     def newest() -> int | None:
         with transaction() as session:
-            return jobs.newest(session, *key)
+            return attempts.newest(session, *key)
 
     before = newest()
     with ThreadPoolExecutor() as pool, transaction() as writing:
@@ -253,7 +255,7 @@ def test_a_fenced_attempt_changes_nothing(database: Session, ada, worker) -> Non
     assert not jobs.succeed(database, job_id, old)
     assert not jobs.fail(database, job_id, old, Reason.INTERNAL, "late", retry=True)
     assert not jobs.release(database, job_id, old, "cancel")
-    assert not jobs.summarise(database, job_id, old, last={"epoch": 9})
+    assert not attempts.summarise(database, job_id, old, last={"epoch": 9})
     assert not feed.append(database, job_id, [("noticed", {"text": "late"})], old)
     assert len(feed.read(database, job_id)) == len(before)
     assert state(database, job_id)[0] == "running"
@@ -280,15 +282,18 @@ def test_lists_come_newest_first_by_pages_and_by_filter(database: Session, ada) 
     for number in range(5):
         queue(database, ada, name=f"net-{number}", project="a" if number % 2 else "b")
     database.commit()
-    first = jobs.page(database, jobs.Filter(ALL), 2, None)
+    first = lookup.page(database, lookup.Filter(ALL), 2, None)
     assert [row[0].name for row in first] == ["net-4", "net-3"]
     last = first[-1][0]
-    rest = jobs.page(database, jobs.Filter(ALL), 10, (last.created_at, last.id))
+    rest = lookup.page(database, lookup.Filter(ALL), 10, (last.created_at, last.id))
     assert [row[0].name for row in rest] == ["net-2", "net-1", "net-0"]
-    assert [row[0].name for row in jobs.page(database, jobs.Filter(ALL, project="a"), 10, None)] == ["net-3", "net-1"]
-    assert [row[0].name for row in jobs.page(database, jobs.Filter(ALL, text="T-2"), 10, None)] == ["net-2"]
-    assert jobs.page(database, jobs.Filter(ALL, text="%"), 10, None) == []
-    assert jobs.counts(database, jobs.Filter(ALL)) == {"queued": 5}
+    assert [row[0].name for row in lookup.page(database, lookup.Filter(ALL, project="a"), 10, None)] == [
+        "net-3",
+        "net-1",
+    ]
+    assert [row[0].name for row in lookup.page(database, lookup.Filter(ALL, text="T-2"), 10, None)] == ["net-2"]
+    assert lookup.page(database, lookup.Filter(ALL, text="%"), 10, None) == []
+    assert lookup.counts(database, lookup.Filter(ALL)) == {"queued": 5}
 
 
 def test_leases_are_left_alone_while_postgres_is_young(database: Session, ada, worker, monkeypatch) -> None:

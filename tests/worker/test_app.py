@@ -14,8 +14,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from made import CPU, queue
+from store import attempts, jobs, tokens, workers
 from store import database as database_module
-from store import jobs, tokens, workers
 from store.settings import settings
 from worker.processes import start_time
 from worker.supervisor import folder
@@ -65,7 +65,7 @@ def attempt_of(session: Session, process: "subprocess.Popen[bytes]") -> tuple[uu
     worker = workers.register(session, socket.gethostname(), 1, [CPU])
     queue(session, tokens.user_named(session, "ada"))
     claimed = jobs.claim(session, worker)
-    jobs.started(session, claimed.job_id, claimed.fence, process.pid, start_time(process.pid))
+    attempts.started(session, claimed.job_id, claimed.fence, process.pid, start_time(process.pid))
     folder(claimed.job_id, claimed.fence).mkdir(parents=True)
     session.commit()
     return claimed.job_id, claimed.fence

@@ -10,7 +10,7 @@ from core.events import Event, Exported, Scored
 from core.spec import parse
 from made import CPU
 from recorded import TRAINING, ran, record
-from store import jobs, records, tokens, workers
+from store import jobs, records, submission, tokens, workers
 from store.schedule import Claim
 from store.settings import settings
 from store.tables import Job
@@ -43,7 +43,7 @@ def asked(database: Session, trained: Job, monkeypatch: Any, tmp_path: Path) -> 
     network = {"job": str(trained.id), "sha256": model.sha256}
     spec = parse({"kind": "evaluate", "network": network, **parts})
     owner = tokens.user_named(database, "ada", "admin")
-    return jobs.create(database, owner, [jobs.Asked(spec.json_dict(), {}, spec.digest)])[0]
+    return submission.create(database, owner, [submission.Asked(spec.json_dict(), {}, spec.digest)])[0]
 
 
 def tried(database: Session, job: Job) -> Attempt:

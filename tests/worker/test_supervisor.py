@@ -1,5 +1,6 @@
 """The supervisor with stand-ins for the attempt's process: what it keeps, what it leaves behind, when it speaks."""
 
+import errno
 import os
 import sys
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
@@ -113,3 +115,70 @@ def test_two_attempts_of_a_job_work_in_folders_of_their_own(database: Session, c
     old.run()
     assert not old.folder.exists()
     assert new.folder.exists()
+
+
+def deadly(script: str, claimed: Claim, database: Session) -> tuple[str, str | None, str | None]:
+    supervise(claimed, script)
+    database.expire_all()
+    job = jobs.find(database, claimed.job_id)
+    return job.state, job.reason, job.message
+
+
+def test_a_kill_that_was_not_ours_means_that_the_machines_memory_was_full(database, claimed: Claim, work: Path) -> None:
+    state, reason, message = deadly("import os; os.kill(os.getpid(), 9)", claimed, database)
+    assert (state, reason) == ("queued", Reason.HOST_OOM)
+    assert message == "Its process was ended by SIGKILL, as the kernel does when the machine's memory is full."
+
+
+def hastily(monkeypatch, **changes: float) -> None:
+    changed = supervisor.settings().model_copy(update=changes)
+    monkeypatch.setattr(supervisor, "settings", lambda: changed)
+
+
+def test_a_run_that_says_nothing_for_too_long_is_killed_and_tried_again(
+    database: Session, claimed: Claim, work: Path, monkeypatch
+) -> None:
+    hastily(monkeypatch, hung_seconds=1.0)
+    state, reason, message = deadly(STAYS, claimed, database)
+    assert (state, reason) == ("queued", Reason.HUNG)
+    assert message == "It hung: its run said nothing for 1 s."
+
+
+def test_a_run_that_says_something_now_and_then_does_not_hang(
+    database: Session, claimed: Claim, work: Path, monkeypatch
+) -> None:
+    hastily(monkeypatch, hung_seconds=1.5)
+    pulse = work / f"{claimed.job_id}-{claimed.fence}" / supervisor.PULSE
+    alive = f"import time, pathlib\nfor _ in range(8):\n pathlib.Path({str(pulse)!r}).touch(); time.sleep(0.5)\nraise SystemExit(3)"
+    _, reason, message = deadly(alive, claimed, database)
+    assert (reason, message) == (Reason.MACHINE, "Its process ended with status 3; see its log.")
+
+
+def test_a_run_that_waits_for_the_database_does_not_hang(claimed: Claim, work: Path, monkeypatch) -> None:
+    watching = Supervisor(claimed)
+    watching.moved -= 5
+    monkeypatch.setattr(
+        supervisor, "transaction", lambda: (_ for _ in ()).throw(OperationalError("", {}, Exception("away")))
+    )
+    assert watching._silence(time.monotonic()) >= 5
+    assert watching._beat(time.monotonic())
+    assert watching._silence(time.monotonic()) < 1
+
+
+def test_where_no_folder_can_be_made_for_want_of_room_the_job_is_paused(
+    database: Session, claimed: Claim, work: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left", "w"))
+    )
+    state, reason, message = deadly("", claimed, database)
+    assert (state, reason) == ("paused", Reason.DISK)
+    assert message == "The disk is full (w): No space left. Its last checkpoint is kept; make room, then resume it."
+
+
+def test_an_attempt_that_cannot_be_started_for_another_reason_has_died(
+    database: Session, claimed: Claim, work: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    state, reason, _ = deadly("", claimed, database)
+    assert (state, reason) == ("queued", Reason.MACHINE)

@@ -1,0 +1,139 @@
+"""What people do to a job: pause, resume, cancel, run again, copy, rename, delete."""
+
+import hashlib
+import uuid
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
+
+from api.admission import Admission
+from api.dependencies import ChangedJob, Database, SeenJob, Writer
+from api.errors import Refused
+from api.etags import IfMatch, changed, check, tag
+from api.lifecycle_schemas import Copy, JobChanges, Requeue
+from api.permissions import Caller
+from api.repeats import IdempotencyKey
+from api.routes.jobs import create, once, shown
+from api.schemas import JobOut, Submitted
+from core.errors import InvalidSpec, Problem
+from store import actions, artifacts, feed, jobs, queue
+from store.tables import ENDED, PRIORITIES, Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+CHANGES: dict[str, Callable[[Session, uuid.UUID], bool]] = {
+    "cancel": jobs.cancel,
+    "pause": jobs.pause,
+    "resume": jobs.resume,
+}
+
+
+def change(session: Session, who: Caller, job: Job, verb: str) -> None:
+    """Cancel, pause or resume a job, and note who did; refused where its state does not allow it. The caller commits."""
+    if not CHANGES[verb](session, job.id):
+        session.refresh(job)
+        if job.state in ENDED:
+            raise Refused(409, "ended", f"The job has {job.state} already.")
+        going = " and is being cancelled" if job.wish == "cancel" else ""
+        raise Refused(409, "wrong_state", f"The job is {job.state}{going}; there is nothing to {verb}.")
+    actions.note(session, who.name, verb, "job", job.id)
+
+
+def requeued(session: Session, who: Caller, job: Job, phase: str | None = None) -> list[str]:
+    """Queue a job again, and note who did; returns the digests of checkpoints to remove after the commit."""
+    gone = jobs.requeue(session, job.id, phase)
+    actions.note(session, who.name, "requeue", "job", job.id, from_phase=phase)
+    return gone
+
+
+def told(session: Session, job: Job) -> JobOut:
+    """Commit, tell everybody, and show the job as it is now."""
+    session.commit()
+    feed.announce(job.id)
+    session.refresh(job)
+    if job.state == "queued":
+        queue.ring()
+    return shown(session, job)
+
+
+@router.post("/{name}/cancel")
+def cancel(job: ChangedJob, session: Database, who: Writer) -> JobOut:
+    """End a waiting job at once; ask a running one to save and leave. A job that has ended is refused."""
+    change(session, who, job, "cancel")
+    return told(session, job)
+
+
+@router.post("/{name}/pause")
+def pause(job: ChangedJob, session: Database, who: Writer) -> JobOut:
+    """Hold a queued job back at once; ask a running one to save and leave, and to stay away until it is resumed."""
+    change(session, who, job, "pause")
+    return told(session, job)
+
+
+@router.post("/{name}/resume")
+def resume(job: ChangedJob, session: Database, who: Writer) -> JobOut:
+    """Queue a paused job, which goes on where it was; or take back a pause that is not obeyed yet."""
+    change(session, who, job, "resume")
+    return told(session, job)
+
+
+@router.post("/{name}/requeue")
+def requeue(job: ChangedJob, session: Database, who: Writer, asked: Requeue | None = None) -> JobOut:
+    """Queue a job that has ended or is paused, once more; with `from_phase` that phase and those behind it are done again."""
+    gone = requeued(session, who, job, asked.from_phase if asked else None)
+    answer = told(session, job)
+    for digest in gone:
+        artifacts.remove(digest, job.id)
+    return answer
+
+
+@router.post("/{name}/clone", status_code=201)
+def clone(
+    job: SeenJob, session: Database, who: Writer, changes: Copy | None = None, idempotency_key: IdempotencyKey = None
+) -> Submitted:
+    """Queue a new job of the same specification, yours, perhaps with another name, seed or priority.
+
+    A deadline is not copied.
+    """
+    changes = changes or Copy()
+    document = job.spec | changes.model_dump(include={"name", "seed"}, exclude_unset=True)
+    priority = changes.model_dump(include={"priority"}, exclude_unset=True)
+    document["resources"] = job.spec["resources"] | {"deadline": None} | priority
+    sha256 = hashlib.sha256(f"clone {job.id} {changes.model_dump_json(exclude_unset=True)}".encode()).digest()
+
+    def make() -> Submitted:
+        return create(session, who, Admission(session, who).job(document), document)
+
+    return once(session, who, idempotency_key, sha256, Submitted, make)
+
+
+@router.patch("/{name}")
+def edit(
+    job: ChangedJob, changes: JobChanges, session: Database, who: Writer, response: Response, if_match: IfMatch = None
+) -> JobOut:
+    """Change name, priority or deadline of the version that `If-Match` names."""
+    given = changes.model_dump(exclude_unset=True)
+    if given.get("deadline") and given["deadline"] <= changes.now():
+        passed = Problem("/deadline", "has passed", given["deadline"].isoformat(), "a time to come")
+        raise InvalidSpec((passed,))
+    values = given | ({"priority": PRIORITIES[given["priority"]]} if "priority" in given else {})
+    check(if_match, job.version)
+    if not jobs.edit(session, job.id, job.version, values):
+        raise changed(job.version)
+    actions.note(session, who.name, "edit", "job", job.id, changes=changes.model_dump(mode="json", exclude_unset=True))
+    answer = told(session, job)
+    tag(response, job.version)
+    return answer
+
+
+@router.delete("/{name}", status_code=204)
+def delete(job: ChangedJob, session: Database, who: Writer) -> None:
+    """Delete a job, what is known of it and its checkpoints; files of it that others may use stay.
+
+    Refused while it runs, or while others wait for it.
+    """
+    job_id, about = job.id, {"number": job.number, "title": job.name}
+    jobs.delete(session, job_id)
+    actions.note(session, who.name, "delete", "job", job_id, **about)
+    session.commit()
+    artifacts.remove_all(job_id)

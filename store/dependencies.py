@@ -1,0 +1,95 @@
+"""Jobs that wait for others: what has been met, and what is said to who waits.
+
+A job counts what it still waits for in `blockers`, and is claimed when that is 0. What has once succeeded holds nobody up
+again. A job that fails or is cancelled leaves those behind it queued: run again, it lets them go.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from store.tables import Dependency, Job
+
+NAMED = 5
+"""Most jobs that a message names."""
+
+
+def states(session: Session, job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """The states of jobs that others are to wait for; none of them changes its state before this transaction has ended."""
+    rows = select(Job.id, Job.state).where(Job.id.in_(job_ids)).order_by(Job.id).with_for_update(read=True)
+    return dict(session.execute(rows).tuples().all()) if job_ids else {}
+
+
+def add(session: Session, after: Mapping[uuid.UUID, Sequence[uuid.UUID]], found: Mapping[uuid.UUID, str]) -> None:
+    """Have jobs wait for others, whose `states` were just found."""
+    rows = [
+        {"job_id": job_id, "on_id": on_id, "met": found[on_id] == "succeeded"}
+        for job_id, on in after.items()
+        for on_id in on
+    ]
+    if rows:
+        session.execute(insert(Dependency), rows)
+        explain(session, list(after))
+
+
+def met(session: Session, job_id: uuid.UUID) -> None:
+    """The job has succeeded: whoever waits for it waits for one less."""
+    rows = update(Dependency).where(Dependency.on_id == job_id, ~Dependency.met).values(met=True)
+    waiting = list(session.scalars(rows.returning(Dependency.job_id)))
+    if not waiting:
+        return
+    _lock(session, waiting)  # a neighbour that succeeds now has written what it met before we count
+    left = select(func.count()).where(Dependency.job_id == Job.id, ~Dependency.met).scalar_subquery()
+    counted = update(Job).where(Job.id.in_(waiting)).values(blockers=left)
+    session.execute(counted, execution_options={"synchronize_session": False})
+    explain(session, waiting)
+
+
+def waiting_for(session: Session, job_id: uuid.UUID) -> list[uuid.UUID]:
+    """The jobs that still wait for this one."""
+    rows = select(Dependency.job_id).where(Dependency.on_id == job_id, ~Dependency.met)
+    return list(session.scalars(rows.order_by(Dependency.job_id)))
+
+
+def _lock(session: Session, job_ids: Sequence[uuid.UUID]) -> None:
+    """Always in this order, in which jobs wait for one another: so nobody waits in a circle."""
+    session.execute(select(Job.id).where(Job.id.in_(job_ids)).order_by(Job.id).with_for_update()).all()
+
+
+def explain(session: Session, job_ids: Sequence[uuid.UUID]) -> None:
+    """Say in the messages of queued jobs what each waits for; the same words to as many as possible at once."""
+    if not job_ids:
+        return
+    _lock(session, job_ids)
+    rows = select(Dependency.job_id, Job.number, Job.state).join(Job, Job.id == Dependency.on_id)
+    rows = rows.where(Dependency.job_id.in_(job_ids), ~Dependency.met).order_by(Dependency.job_id, Job.number)
+    on: dict[uuid.UUID, list[tuple[int, str]]] = {job_id: [] for job_id in job_ids}
+    for job_id, number, state in session.execute(rows).tuples():
+        on[job_id].append((number, state))
+    said: dict[str | None, list[uuid.UUID]] = {}
+    for job_id, found in on.items():
+        said.setdefault(_words(found), []).append(job_id)
+    for words, to in said.items():
+        told = update(Job).where(Job.id.in_(to), Job.state == "queued").values(message=words)
+        session.execute(told, execution_options={"synchronize_session": False})
+
+
+def _words(on: list[tuple[int, str]]) -> str | None:
+    """What a job waits for; those that will not succeed by themselves are named first."""
+    if not on:
+        return None
+    stuck = [(number, state) for number, state in on if state in ("failed", "cancelled")]
+    words = f"It waits for {_named([number for number, _ in on])} to succeed."
+    if stuck:
+        how = ", ".join(
+            f"#{number} {'has failed' if state == 'failed' else 'was cancelled'}" for number, state in stuck[:NAMED]
+        )
+        words += f" But {how}: requeue that, or cancel this."
+    return words
+
+
+def _named(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return ", ".join(f"#{number}" for number in numbers[:NAMED]) + more

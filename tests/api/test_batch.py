@@ -1,0 +1,82 @@
+"""A list of specifications in one request: all or none, with pointers into the list."""
+
+import time
+from typing import Any
+
+import pytest
+
+from sparring.client import ApiError, Client
+from store.database import transaction
+from store.people import Project
+
+SPEC: dict[str, Any] = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
+BATCH = "/api/v1/jobs/batch"
+
+
+def listed(number: int, **changes: Any) -> dict[str, Any]:
+    return {"jobs": [SPEC | {"name": f"n{n}"} | changes for n in range(number)]}
+
+
+def test_every_specification_makes_a_group_of_its_seeds_in_order(api) -> None:
+    asked = {"jobs": [SPEC | {"name": "a", "replicates": 2}, SPEC | {"name": "b", "project": "other"}]}
+    answer = api.post(BATCH, json=asked)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()["jobs"]
+    assert [(one["name"], one["seed"], one["number"]) for one in made] == [("a", 1, 1), ("a", 2, 2), ("b", 1, 1)]
+    assert made[0]["group_id"] == made[1]["group_id"] != made[2]["group_id"]
+    shown = api.get(f"/api/v1/jobs/{made[2]['id']}").json()
+    assert (shown["project"], shown["state"], shown["events"]) == ("other", "queued", 1)
+    assert api.get(f"/api/v1/jobs/{made[2]['id']}/spec?sent=true").json() == asked["jobs"][1]
+
+
+def test_one_that_is_wrong_lets_none_in_and_every_fault_is_named(api) -> None:
+    asked = listed(20)
+    asked["jobs"][17] = SPEC | {"threat": {"eps": 9}}
+    asked["jobs"][3] = SPEC | {"after": ["01a20000-0000-7000-8000-000000000000"]}
+    answer = api.post(BATCH, json=asked)
+    assert answer.status_code == 422
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/jobs/3/after/0", "/jobs/17/threat/eps"]
+    assert api.get("/api/v1/jobs").json()["items"] == []
+    with transaction() as session:
+        assert session.query(Project).count() == 0
+
+
+@pytest.mark.parametrize(
+    "body", [[], {}, {"jobs": []}, {"jobs": 3}, [SPEC], {"jobs": [SPEC], "more": 1}, {"jobs": 1001 * [{}]}]
+)
+def test_another_shape_is_refused(api, body: Any) -> None:
+    answer = api.post(BATCH, json=body)
+    assert (answer.status_code, "1 to 1,000 specifications" in answer.json()["detail"]) == (422, True)
+
+
+def test_too_many_seeds_are_refused(api) -> None:
+    answer = api.post(BATCH, json=listed(101, replicates=100))
+    assert (answer.status_code, "10,100 jobs" in answer.json()["detail"]) == (422, True)
+    assert api.get("/api/v1/jobs").json()["items"] == []
+
+
+def test_the_same_key_is_answered_once(api) -> None:
+    headers = {"Idempotency-Key": "b"}
+    one, two = (api.post(BATCH, json=listed(3), headers=headers) for _ in range(2))
+    assert one.json() == two.json()
+    assert api.get("/api/v1/jobs").json()["counts"] == {"queued": 3}
+
+
+def test_a_thousand_go_in_at_once_from_the_sdk(api, api_url: str) -> None:
+    with Client(api_url, api.headers["Authorization"].split()[1]) as client:
+        made = client.submit_all(listed(1000)["jobs"])
+        with pytest.raises(ApiError, match="/jobs/0/model"):
+            client.submit_all([{"dataset": "mnist", "model": "x"}])
+    assert [one["number"] for one in made] == list(range(1, 1001))
+    assert api.get("/api/v1/jobs").json()["counts"] == {"queued": 1000}
+
+
+@pytest.mark.slow
+def test_fifty_thousand_jobs_go_in_within_two_minutes(api, api_url: str) -> None:
+    with Client(api_url, api.headers["Authorization"].split()[1]) as client:
+        began = time.monotonic()
+        for number in range(50):
+            client.submit_all([SPEC | {"name": f"n{n}", "seed": 1000 * number + n} for n in range(1000)])
+        took = time.monotonic() - began
+    assert api.get("/api/v1/jobs?limit=1").json()["counts"] == {"queued": 50_000}
+    assert took < 120, took
