@@ -26,7 +26,7 @@ from store import feed, schedule, workers
 from store.database import uuid7
 from store.people import Project, User
 from store.settings import settings
-from store.tables import ENDED, PRIORITIES, Attempt, Job, Slot, Worker
+from store.tables import ENDED, PRIORITIES, Attempt, Job, Queue, Slot, Worker
 
 Change = dict[str, Any]
 
@@ -107,7 +107,8 @@ def claim(session: Session, worker_id: uuid.UUID) -> schedule.Claim | None:
 def heartbeat(session: Session, job_id: uuid.UUID, fence: int) -> str | None:
     """Renew the lease and read the wish, in one statement: none, pause, cancel or drain. None: the job is no longer ours."""
     lease = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
-    draining = select(Worker.draining).where(Worker.id == Job.worker_id).scalar_subquery()
+    leaving = select(Worker.draining).where(Worker.id == Job.worker_id).scalar_subquery()
+    draining = or_(leaving, select(Queue.name).where(Queue.state == "draining").exists())
     renewed = update(Job).where(*_mine(job_id, fence)).values(lease_until=lease).returning(Job.wish, draining)
     row = session.execute(renewed).one_or_none()
     if row is None:
@@ -352,7 +353,8 @@ def expired(session: Session, limit: int = 500) -> list[tuple[uuid.UUID, int]]:
 def waiting(session: Session) -> int:
     """How many bells are worth ringing: one for each free slot of a living worker for which a job waits."""
     free = select(Slot.kind, func.count()).join(Worker, Worker.id == Slot.worker_id).group_by(Slot.kind)
-    ready = [Slot.job_id.is_(None), workers.seen_within(settings().lease_seconds), ~Worker.draining]
+    open_ = ~select(Queue.name).where(Queue.state != "open").exists()
+    ready = [Slot.job_id.is_(None), workers.seen_within(settings().lease_seconds), ~Worker.draining, open_]
     rows = session.execute(free.where(*ready)).tuples().all()
     return sum(_queued(session, kind, slots) for kind, slots in rows)
 

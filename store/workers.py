@@ -27,7 +27,7 @@ def register(session: Session, host: str, pid: int, devices: list[Device]) -> uu
     session.add(worker)
     session.flush()
     for device in devices:
-        about = {"kind": device.kind, "model": device.model, "memory": device.memory}
+        about = {"kind": device.kind, "model": device.model, "memory": device.memory // max(1, device.slots)}
         session.add_all(Slot(worker_id=worker.id, device=device.name, number=n, **about) for n in range(device.slots))
     return worker.id
 

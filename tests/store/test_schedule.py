@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from made import CPU, queue
 from store import jobs, tokens, workers
 from store.database import transaction
-from store.schedule import Crowded
 from store.workers import Device
 
 
@@ -79,7 +78,7 @@ def test_gpu_jobs_take_gpu_slots(database: Session, ada) -> None:
     for _ in range(3):
         queue(database, ada, resources={"gpus": 1})
     claims = [jobs.claim(database, machine) for _ in range(3)]
-    assert [claimed.device for claimed in claims if claimed] == ["gpu:0", "gpu:1"]
+    assert [claimed.devices for claimed in claims if claimed] == [["gpu:0"], ["gpu:1"]]
 
 
 def test_a_worker_with_two_slots_of_a_device_runs_two_jobs(database: Session, ada) -> None:
@@ -87,9 +86,9 @@ def test_a_worker_with_two_slots_of_a_device_runs_two_jobs(database: Session, ad
     for _ in range(3):
         queue(database, ada)
     claims = [jobs.claim(database, machine) for _ in range(3)]
-    assert [(one.device, one.number) for one in claims if one] == [("cpu:0", 0), ("cpu:0", 1)]
+    assert [one.slots for one in claims if one] == ["cpu:0/0", "cpu:0/1"]
     finish(database, claims[0])
-    assert jobs.claim(database, machine).number == 0
+    assert jobs.claim(database, machine).slots == "cpu:0/0"
 
 
 def test_two_processes_of_a_worker_never_share_a_slot(database: Session, ada, worker) -> None:

@@ -1,0 +1,27 @@
+"""what waits, by need: the best job of each user, project and need is one step along an index.
+
+Revision 0011, after 0003.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+WAITS = sa.text("state = 'queued' AND blockers = 0")
+URGENCY = [sa.literal_column("priority DESC"), "created_at"]
+
+
+def upgrade() -> None:
+    """Forward: the index leads through gpus and memory before priority and age."""
+    op.drop_index("ix_jobs_waiting", table_name="jobs", postgresql_where=WAITS)
+    columns = ["owner_id", "project_id", "gpus", "memory", *URGENCY, "number"]
+    op.create_index("ix_jobs_waiting", "jobs", columns, unique=False, postgresql_where=WAITS)
+
+
+def downgrade() -> None:
+    """Back."""
+    op.drop_index("ix_jobs_waiting", table_name="jobs", postgresql_where=WAITS)
+    op.create_index("ix_jobs_waiting", "jobs", ["owner_id", "project_id", *URGENCY], unique=False, postgresql_where=WAITS)
