@@ -10,7 +10,19 @@ from api import errors
 from api.dashboard import faults, views
 from api.hub import Hub
 from api.middleware import Guard
-from api.routes import artifacts, catalogues, evaluations, events, figures, jobs, presets, system, tokens
+from api.routes import (
+    artifacts,
+    catalogues,
+    evaluations,
+    events,
+    figures,
+    jobs,
+    presets,
+    queues,
+    quotas,
+    system,
+    tokens,
+)
 from core.spec import KINDS
 from store.reaper import Reaper
 
@@ -38,7 +50,7 @@ site = FastAPI(
     redoc_url=None,
     lifespan=lifespan,
 )
-for resource in (jobs, evaluations, events, artifacts, figures, catalogues, presets, tokens, system):
+for resource in (jobs, evaluations, events, artifacts, figures, catalogues, presets, queues, quotas, tokens, system):
     site.include_router(resource.router, prefix=BASE)
 site.include_router(views.router, include_in_schema=False)
 site.mount("/static", views.Static(directory=views.STATIC), name="static")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparring import presets, show
+from sparring import presets, shared, show
 from sparring.audit import audit
 from sparring.client import Client, Group, Job
 from sparring.documents import read_yaml
@@ -23,7 +23,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train network
 data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
 app.add_typer(data, name="data")
 app.add_typer(presets.app, name="presets")
+app.add_typer(shared.quota, name="quota")
 app.command()(members)
+for command in (shared.queue, shared.workers, shared.usage, shared.explain):
+    app.command()(command)
 app.command()(audit)
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A job specification in YAML.")]

@@ -89,7 +89,9 @@ class Future:
         while found:
             found = False
             for worker, room in self.workers.items():
-                while any(place.free for place in room) and (choice := next_job(self.first(), self.parties, room, self.now)):
+                while any(place.free for place in room) and (
+                    choice := next_job(self.first(), self.parties, room, self.now)
+                ):
                     found = True
                     self._begin(choice)
                     yield Start(self.now, worker, *choice)

@@ -99,7 +99,7 @@ def claim(session: Session, worker_id: uuid.UUID, lease: float) -> Claim | None:
     if not any(place.free for place in places):
         return None
     waiting, now = first(session), clock(session)
-    known = parties(session, waiting)
+    known = parties(session, (party for one in waiting for party in (one.user, one.project)))
     while choice := next_job(waiting, known, places, now.timestamp()):
         fence = _start(session, choice, worker_id, lease, now)
         if fence is not None:
@@ -118,16 +118,17 @@ def _start(session: Session, choice: Choice, worker_id: uuid.UUID, lease: float,
 
 def clock(session: Session) -> datetime:
     """The time by which claims and charges go: the database's."""
-    return session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now
 
 
 def first(session: Session) -> list[Waiting]:
     """Of each user, project and need the first job that waits."""
     rows = session.execute(text(f"{FIRST} SELECT * FROM first"))  # noqa: S608
-    return [_waiting(*row[:-1]) for row in rows]
+    return [waiting_job(*row[:-1]) for row in rows]
 
 
-def _waiting(
+def waiting_job(
     job: uuid.UUID,
     user: uuid.UUID,
     project: uuid.UUID,
@@ -137,14 +138,14 @@ def _waiting(
     gpus: int,
     memory: int,
 ) -> Waiting:
+    """A row of COLUMNS as the policy sees it."""
     return Waiting(job, user, project, priority, since, number, Need(gpus, memory))
 
 
-def parties(session: Session, waiting: Iterable[Waiting]) -> dict[Hashable, Party]:
-    """The users and projects of those jobs: what they have had, have and may have."""
-    ids = list({party for one in waiting for party in (one.user, one.project)})
+def parties(session: Session, ids: Iterable[Hashable]) -> dict[Hashable, Party]:
+    """Those users and projects: what they have had, have and may have."""
     found: dict[Hashable, Party] = {}
-    for party, usage, usage_at, weight, guarantee, maximum in session.execute(PARTIES, {"ids": ids}):
+    for party, usage, usage_at, weight, guarantee, maximum in session.execute(PARTIES, {"ids": list(set(ids))}):
         found[party] = Party(usage, usage_at, [], weight, guarantee, maximum)
     for user, project, slots, started in session.execute(RUNS):
         for party in (user, project):

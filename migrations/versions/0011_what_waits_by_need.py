@@ -24,4 +24,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Back."""
     op.drop_index("ix_jobs_waiting", table_name="jobs", postgresql_where=WAITS)
-    op.create_index("ix_jobs_waiting", "jobs", ["owner_id", "project_id", *URGENCY], unique=False, postgresql_where=WAITS)
+    op.create_index(
+        "ix_jobs_waiting", "jobs", ["owner_id", "project_id", *URGENCY], unique=False, postgresql_where=WAITS
+    )
