@@ -27,7 +27,7 @@ def maintainer(found: Known) -> Caller:
 Maintainer = Annotated[Caller, Depends(maintainer)]
 
 
-def named(name: Printable) -> str:
+def named(name: Printable, who: Known) -> str:
     """The one queue's name."""
     if name != gate.NAME:
         raise not_found("queue", name[:80])

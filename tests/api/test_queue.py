@@ -5,20 +5,27 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
-from test_access import SPEC, as_user
 from typer.testing import CliRunner
 
 from made import CPU
 from sparring.cli import app
 from sparring.client import Client
-from store import workers
+from store import tokens, workers
+from store.database import transaction
 
 QUEUE = "/api/v1/queues/default"
+SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
+
+
+def as_user(name: str, role: str = "member") -> dict[str, str]:
+    with transaction() as session:
+        return {"Authorization": f"Bearer {tokens.issue(session, tokens.user_named(session, name, role), 'tests')}"}
 
 
 @pytest.fixture
 def worker(database: Session, api) -> str:
     found = workers.register(database, "host", 1, [CPU])
+    database.execute(text("UPDATE workers SET seen_at = now() + interval '1 hour'"))
     database.commit()
     return str(found)
 
