@@ -11,13 +11,13 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 WAITS = sa.text("state = 'queued' AND blockers = 0")
-URGENCY = [sa.literal_column("priority DESC"), "created_at"]
+PRIORITY = sa.text("priority DESC")
 
 
 def upgrade() -> None:
     """Forward: the index leads through gpus and memory before priority and age."""
     op.drop_index("ix_jobs_waiting", table_name="jobs", postgresql_where=WAITS)
-    columns = ["owner_id", "project_id", "gpus", "memory", *URGENCY, "number"]
+    columns = ["owner_id", "project_id", "gpus", "memory", PRIORITY, "created_at", "number"]
     op.create_index("ix_jobs_waiting", "jobs", columns, unique=False, postgresql_where=WAITS)
 
 
@@ -25,5 +25,9 @@ def downgrade() -> None:
     """Back."""
     op.drop_index("ix_jobs_waiting", table_name="jobs", postgresql_where=WAITS)
     op.create_index(
-        "ix_jobs_waiting", "jobs", ["owner_id", "project_id", *URGENCY], unique=False, postgresql_where=WAITS
+        "ix_jobs_waiting",
+        "jobs",
+        ["owner_id", "project_id", PRIORITY, "created_at"],
+        unique=False,
+        postgresql_where=WAITS,
     )

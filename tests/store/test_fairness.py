@@ -122,7 +122,7 @@ def test_claims_in_sql_go_in_the_order_of_the_pure_policy(database: Session, mon
     expected = [
         (start.at, start.waiting.job, start.worker, [place.device for place in start.places]) for start in pure.starts()
     ]
-    assert len(expected) == 250
+    assert len(expected) == 150
     assert replayed(database, list(rooms), takes, now) == expected
 
 
@@ -133,10 +133,10 @@ def devices(count: int, slots: int) -> list[Device]:
 
 
 def queued(session: Session, chance: random.Random, began: datetime) -> dict[Any, float]:
-    """250 jobs of 5 users in 3 projects, of different ages, and how long each takes."""
+    """150 jobs of 5 users in 3 projects, of different ages, and how long each takes."""
     users = [tokens.user_named(session, f"user-{n}") for n in range(5)]
     takes = {}
-    for _ in range(250):
+    for _ in range(150):
         job = queue(
             session,
             chance.choice(users),
