@@ -22,6 +22,8 @@ from api.routes import (
     lifecycle,
     presets,
     projects,
+    queues,
+    quotas,
     results,
     system,
     tokens,
@@ -68,6 +70,8 @@ for resource in (
     projects,
     users,
     tokens,
+    quotas,
+    queues,
     actions,
     system,
 ):

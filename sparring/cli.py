@@ -5,13 +5,13 @@ found, 4 invalid, 5 the service.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sparring import people, presets, show
+from sparring import people, presets, shared, show
 from sparring.audit import audit
 from sparring.client import Client, Group, Job
 from sparring.compare import compare
@@ -28,10 +28,10 @@ app.add_typer(presets.app, name="presets")
 app.add_typer(people.token, name="token")
 app.add_typer(people.user, name="user")
 app.add_typer(people.project, name="project")
+app.add_typer(shared.quota, name="quota")
 app.command()(members)
-app.command()(audit)
-app.command()(compare)
-for command in (cancel, pause, resume, requeue, clone):
+COMMANDS: tuple[Callable[..., None], ...] = (shared.queue, shared.workers, shared.usage, shared.explain, audit, compare)
+for command in (*COMMANDS, cancel, pause, resume, requeue, clone):
     app.command()(command)
 
 File = Annotated[

@@ -285,6 +285,11 @@ class Client:
             raise ApiError(answer.status_code, _problem(answer))
         return answer.text
 
+    def explain(self, name: object) -> dict[str, Any]:
+        """Why a job waits, how many go before it, and when it is likely to start."""
+        found: dict[str, Any] = self.request("GET", f"/jobs/{name}/explain")
+        return found
+
     def metrics(self, name: object, **parameters: Any) -> dict[str, Any]:
         """A job's figures over time."""
         answer: dict[str, Any] = self.request("GET", f"/jobs/{name}/metrics", params=parameters)

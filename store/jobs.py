@@ -15,13 +15,13 @@ attempt writes carries its fence: once the job has gone on without it, its write
 import uuid
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
 from store import dependencies, feed, forget, schedule, workers
 from store.settings import settings
-from store.tables import ENDED, PRIORITIES, Attempt, Job, Slot, Worker
+from store.tables import ENDED, PRIORITIES, Attempt, Job, Queue, Slot, Worker
 
 Change = dict[str, Any]
 WISHED: dict[str, tuple[str, Reason]] = {"cancel": ("cancelled", Reason.USER), "pause": ("paused", Reason.USER_PAUSED)}
@@ -176,7 +176,8 @@ def claim(session: Session, worker_id: uuid.UUID) -> schedule.Claim | None:
 def heartbeat(session: Session, job_id: uuid.UUID, fence: int) -> str | None:
     """Renew the lease and read the wish, in one statement: none, pause, cancel, deadline or drain. None: it is no longer ours."""
     lease = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
-    draining = select(Worker.draining).where(Worker.id == Job.worker_id).scalar_subquery()
+    leaving = select(Worker.draining).where(Worker.id == Job.worker_id).scalar_subquery()
+    draining = or_(leaving, select(Queue.name).where(Queue.state == "draining").exists())
     renewed = update(Job).where(*mine(job_id, fence)).values(lease_until=lease)
     row = session.execute(renewed.returning(Job.wish, LATE, draining)).one_or_none()
     if row is None:
@@ -310,7 +311,8 @@ def overdue(session: Session, limit: int = 500) -> list[uuid.UUID]:
 def waiting(session: Session) -> int:
     """How many bells are worth ringing: one for each free slot of a living worker for which a job waits."""
     free = select(Slot.kind, func.count()).join(Worker, Worker.id == Slot.worker_id).group_by(Slot.kind)
-    ready = [Slot.job_id.is_(None), workers.seen_within(settings().lease_seconds), ~Worker.draining]
+    open_ = ~select(Queue.name).where(Queue.state != "open").exists()
+    ready = [Slot.job_id.is_(None), workers.seen_within(settings().lease_seconds), ~Worker.draining, open_]
     rows = session.execute(free.where(*ready)).tuples().all()
     return sum(_queued(session, kind, slots) for kind, slots in rows)
 

@@ -1,115 +1,171 @@
-"""Who runs next: fair shares between users, priority and age within one, and room on the worker that asks.
+"""Claims: the rules of `policy.py` on what the database knows, one claim after the other.
 
-A user's usage is the slot-seconds of their attempts, halved every day; the user with the least goes first. Whatever else
-they have queued, each user competes with their best job alone, so fifty thousand jobs of one user do not delay the one of
-another.
+An advisory lock makes claims wait for one another, so that what a claim sees of slots, shares and maxima is still so when it
+starts a job. However long a queue, a claim reads the first job of each user, project and need alone, hopping along an index.
 """
 
 import uuid
+from collections.abc import Hashable, Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-HALF_LIFE = 86_400.0
-"""Seconds after which half of a user's usage is forgotten."""
+from store.policy import HALF_LIFE, Choice, Need, Party, Place, Waiting, decayed, next_job
 
-DECAYED = "u.usage * power(0.5, extract(epoch FROM now() - u.usage_at) / :half_life)"
-
-NEXT = text(
-    f"""
-WITH RECURSIVE
--- users who wait, found by hopping along the index from one to the next
-owners(owner_id) AS (
-    (SELECT owner_id FROM jobs WHERE state = 'queued' AND blockers = 0 ORDER BY owner_id LIMIT 1)
+LOCK = 0x5BA_C1A1
+SEEN = 64
+"""Needs of one user in one project that a claim looks at, the smallest first."""
+COLUMNS = "id, owner_id, project_id, priority, extract(epoch FROM created_at)::float8 AS since, number, gpus, memory"
+WAITS = "state = 'queued' AND blockers = 0"
+URGENCY = "priority DESC, created_at, number"
+FIRST = f"""
+WITH RECURSIVE first AS (
+    (SELECT {COLUMNS}, 1 AS seen FROM jobs WHERE {WAITS}
+     ORDER BY owner_id, project_id, gpus, memory, {URGENCY} LIMIT 1)
     UNION ALL
-    SELECT (SELECT owner_id FROM jobs WHERE state = 'queued' AND blockers = 0 AND owner_id > o.owner_id ORDER BY owner_id LIMIT 1)
-    FROM owners o WHERE o.owner_id IS NOT NULL
-),
-room AS (
-    SELECT count(*) FILTER (WHERE kind = 'cpu') AS cpu, count(*) FILTER (WHERE kind = 'gpu') AS gpu
-    FROM slots s JOIN workers w ON w.id = s.worker_id
-    WHERE w.id = :worker AND NOT w.draining AND s.job_id IS NULL
-),
--- of each, the best job that fits; a job that another worker is just claiming is passed over
-best AS (
-    SELECT j.* FROM owners o CROSS JOIN room r CROSS JOIN LATERAL (
-        SELECT id, owner_id, gpus, created_at FROM jobs
-        WHERE state = 'queued' AND blockers = 0 AND owner_id = o.owner_id
-          AND CASE WHEN gpus = 0 THEN r.cpu > 0 ELSE r.gpu >= gpus END
-        ORDER BY priority DESC, created_at LIMIT 1
-        FOR UPDATE SKIP LOCKED
+    SELECT j.*, CASE WHEN (j.owner_id, j.project_id) = (f.owner_id, f.project_id) THEN f.seen + 1 ELSE 1 END
+    FROM first f CROSS JOIN LATERAL (
+        SELECT {COLUMNS} FROM jobs WHERE {WAITS} AND (owner_id, project_id, gpus, memory)
+            > (f.owner_id, f.project_id, CASE WHEN f.seen < {SEEN} THEN f.gpus ELSE 32767 END::smallint, f.memory)
+        ORDER BY owner_id, project_id, gpus, memory, {URGENCY} LIMIT 1
     ) j
-),
-chosen AS (
-    SELECT b.id, b.gpus FROM best b JOIN users u ON u.id = b.owner_id
-    ORDER BY {DECAYED} + coalesce((
-        SELECT sum(1 + extract(epoch FROM now() - a.started_at))
-        FROM jobs r JOIN attempts a ON a.job_id = r.id AND a.fence = r.fence
-        WHERE r.owner_id = u.id AND r.state = 'running'), 0), b.created_at
-    LIMIT 1
-),
-claimed AS (
+)"""  # noqa: S608 (all of it is ours)
+
+ROOM = text("""
+SELECT s.device, s.number, s.kind, s.memory, s.job_id IS NULL FROM slots s JOIN workers w ON w.id = s.worker_id
+WHERE w.id = :worker AND NOT w.draining AND NOT EXISTS (SELECT FROM queues WHERE state <> 'open')
+ORDER BY s.device, s.number
+""")
+
+PARTIES = text("""
+SELECT u.id, u.usage, extract(epoch FROM u.usage_at)::float8, coalesce(q.weight, 1), coalesce(q.guarantee, 0), q.maximum
+FROM users u LEFT JOIN quotas q ON q.user_id = u.id WHERE u.id = ANY(:ids)
+UNION ALL
+SELECT p.id, p.usage, extract(epoch FROM p.usage_at)::float8, coalesce(q.weight, 1), coalesce(q.guarantee, 0), q.maximum
+FROM projects p LEFT JOIN quotas q ON q.project_id = p.id WHERE p.id = ANY(:ids)
+""")
+
+RUNS = text("""
+SELECT j.owner_id, j.project_id, greatest(j.gpus, 1), extract(epoch FROM a.started_at)::float8
+FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.fence = j.fence WHERE j.state = 'running'
+""")
+
+START = text(f"""
+WITH mine AS (SELECT id FROM jobs WHERE id = :job AND {WAITS} FOR UPDATE SKIP LOCKED),
+started AS (
     UPDATE jobs SET state = 'running', reason = NULL, message = NULL, fence = fence + 1, worker_id = :worker,
-        lease_until = now() + make_interval(secs => :lease), started_at = coalesce(started_at, now())
-    FROM chosen WHERE jobs.id = chosen.id RETURNING jobs.id, jobs.fence, jobs.gpus, jobs.last_seq
+        lease_until = clock_timestamp() + make_interval(secs => :lease), started_at = coalesce(started_at, :now)
+    FROM mine WHERE jobs.id = mine.id RETURNING jobs.id, jobs.fence
 ),
 taken AS (
-    UPDATE slots SET job_id = claimed.id, fence = claimed.fence FROM claimed
-    WHERE worker_id = :worker AND (device, number) IN (
-        SELECT device, number FROM slots
-        WHERE worker_id = :worker AND job_id IS NULL
-          AND kind = CASE WHEN (SELECT gpus FROM claimed) = 0 THEN 'cpu' ELSE 'gpu' END
-        ORDER BY device, number LIMIT (SELECT greatest(gpus, 1) FROM claimed)
-        FOR UPDATE SKIP LOCKED)
-    RETURNING device, number
+    UPDATE slots SET job_id = started.id, fence = started.fence FROM started
+    WHERE worker_id = :worker AND (device, number) IN (SELECT * FROM unnest(CAST(:devices AS text[]), CAST(:numbers AS int[])))
 ),
 tried AS (
-    INSERT INTO attempts (job_id, fence, worker_id, device, machine)
-    SELECT claimed.id, claimed.fence, :worker, (SELECT min(device) FROM taken), '{{}}'::jsonb FROM claimed
-    WHERE EXISTS (SELECT FROM taken)
+    INSERT INTO attempts (job_id, fence, worker_id, device, machine, started_at)
+    SELECT id, fence, :worker, :device, '{{}}'::jsonb, :now FROM started
 )
-SELECT claimed.id, claimed.fence, claimed.gpus, array(SELECT device FROM taken), array(SELECT number FROM taken) FROM claimed
-"""  # noqa: S608 (DECAYED is ours)
-)
-
-CHARGE = text(
-    f"""
-UPDATE users u SET usage = {DECAYED} + :slots * extract(epoch FROM now() - a.started_at), usage_at = now()
-FROM attempts a JOIN jobs j ON j.id = a.job_id
-WHERE a.job_id = :job AND a.fence = :fence AND u.id = j.owner_id
-"""  # noqa: S608
-)
+SELECT fence FROM started
+""")  # noqa: S608
 
 
 class Claim(NamedTuple):
-    """A job that is now this worker's: attempt number `fence`, on the slots `device`/`number`."""
+    """A job that is now this worker's: attempt number `fence`, on slots given as device and number."""
 
     job_id: uuid.UUID
     fence: int
-    device: str
-    number: int
+    places: tuple[tuple[str, int], ...]
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices of its slots: cpu:0, or gpu:0, gpu:1."""
+        return [device for device, _ in self.places]
+
+    @property
+    def slots(self) -> str:
+        """Its slots as text: gpu:0/0,gpu:1/0."""
+        return ",".join(f"{device}/{number}" for device, number in self.places)
 
 
 def claim(session: Session, worker_id: uuid.UUID, lease: float) -> Claim | None:
-    """Take the job that is next for this worker, with its slots and its lease, in one statement; None if nothing fits.
+    """Take the job that is next for this worker, with its slots and its lease; None if none may go or fits.
 
-    Two processes of one worker may see the same free slot; who comes second gets no slot and must roll back, which the
-    caller does by letting `Crowded` through.
+    Until the transaction ends, every other claim waits. A job that somebody is just changing is passed over.
     """
-    row = session.execute(NEXT, {"worker": worker_id, "lease": lease, "half_life": HALF_LIFE}).one_or_none()
-    if row is None:
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    places = [Place(*row) for row in session.execute(ROOM, {"worker": worker_id})]
+    if not any(place.free for place in places):
         return None
-    job_id, fence, gpus, devices, numbers = row
-    if len(devices) < max(gpus, 1):
-        raise Crowded
-    return Claim(job_id, fence, devices[0], numbers[0])
+    waiting, now = first(session), clock(session)
+    known = parties(session, (party for one in waiting for party in (one.user, one.project)))
+    while choice := next_job(waiting, known, places, now.timestamp()):
+        fence = _start(session, choice, worker_id, lease, now)
+        if fence is not None:
+            return Claim(choice.waiting.job, fence, tuple((place.device, place.number) for place in choice.places))
+        waiting.remove(choice.waiting)
+    return None
 
 
-class Crowded(Exception):
-    """Another process took the slot first."""
+def _start(session: Session, choice: Choice, worker_id: uuid.UUID, lease: float, now: datetime) -> int | None:
+    """The number of the new attempt; None if the job is no longer to be had."""
+    devices = [place.device for place in choice.places]
+    values = {"job": choice.waiting.job, "worker": worker_id, "lease": lease, "now": now, "device": ",".join(devices)}
+    where = {"devices": devices, "numbers": [place.number for place in choice.places]}
+    return session.execute(START, values | where).scalar()
+
+
+def clock(session: Session) -> datetime:
+    """The time by which claims and charges go: the database's."""
+    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now
+
+
+def first(session: Session) -> list[Waiting]:
+    """Of each user, project and need the first job that waits."""
+    rows = session.execute(text(f"{FIRST} SELECT * FROM first"))  # noqa: S608
+    return [waiting_job(*row[:-1]) for row in rows]
+
+
+def waiting_job(
+    job: uuid.UUID,
+    user: uuid.UUID,
+    project: uuid.UUID,
+    priority: int,
+    since: float,
+    number: int,
+    gpus: int,
+    memory: int,
+) -> Waiting:
+    """A row of COLUMNS as the policy sees it."""
+    return Waiting(job, user, project, priority, since, number, Need(gpus, memory))
+
+
+def parties(session: Session, ids: Iterable[Hashable]) -> dict[Hashable, Party]:
+    """Those users and projects: what they have had, have and may have."""
+    found: dict[Hashable, Party] = {}
+    for party, usage, usage_at, weight, guarantee, maximum in session.execute(PARTIES, {"ids": list(set(ids))}):
+        found[party] = Party(usage, usage_at, [], weight, guarantee, maximum)
+    for user, project, slots, started in session.execute(RUNS):
+        for party in (user, project):
+            if party in found:
+                found[party].runs.append((started, slots))
+    return found
 
 
 def charge(session: Session, job_id: uuid.UUID, fence: int, slots: int) -> None:
-    """Add an attempt that ends now to its owner's usage."""
-    session.execute(CHARGE, {"job": job_id, "fence": fence, "slots": slots, "half_life": HALF_LIFE})
+    """Add an attempt that ends now to the usage of its owner and its project."""
+    attempt = "SELECT extract(epoch FROM started_at)::float8 FROM attempts WHERE job_id = :job AND fence = :fence"
+    started: float = session.execute(text(attempt), {"job": job_id, "fence": fence}).scalar_one()
+    now = clock(session)
+    amount = slots * decayed(now.timestamp() - started)
+    for table, column in (("users", "owner_id"), ("projects", "project_id")):  # always in this order: no deadlock
+        session.execute(
+            text(
+                f"UPDATE {table} SET usage_at = :now, usage = :amount + usage * power(0.5, "  # noqa: S608
+                "greatest(extract(epoch FROM CAST(:now AS timestamptz) - usage_at), 0) / :half_life) "
+                f"WHERE id = (SELECT {column} FROM jobs WHERE id = :job)"
+            ),
+            {"now": now, "amount": amount, "half_life": HALF_LIFE, "job": job_id},
+        )

@@ -49,6 +49,8 @@ class StoreSettings(BaseSettings):
     """An attempt whose run says nothing for so long hangs, and is killed."""
     cpu_slots: Annotated[int, Field(ge=0, le=1024)] = 1
     """Jobs without a GPU that a worker runs at once."""
+    gpu_slots: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs that share a GPU; each may use that part of its memory."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Attempts of a job that may die or fail before the job has failed."""
     max_losses: Annotated[int, Field(ge=1, le=1000)] = 10

@@ -43,8 +43,11 @@ class Job(Base):
             "ix_jobs_waiting",
             "owner_id",
             "project_id",
+            "gpus",
+            "memory",
             text("priority DESC"),
             "created_at",
+            "number",
             postgresql_where=text("state = 'queued' AND blockers = 0"),
         ),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state = 'running'")),
@@ -160,7 +163,7 @@ class Slot(Base):
     kind: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(Text)
     memory: Mapped[int] = mapped_column(BigInteger)
-    """Bytes of the device."""
+    """Bytes: its part of its device."""
     job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     fence: Mapped[int | None]
 

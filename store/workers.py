@@ -27,7 +27,7 @@ def register(session: Session, host: str, pid: int, devices: list[Device]) -> uu
     session.add(worker)
     session.flush()
     for device in devices:
-        about = {"kind": device.kind, "model": device.model, "memory": device.memory}
+        about = {"kind": device.kind, "model": device.model, "memory": device.memory // max(1, device.slots)}
         session.add_all(Slot(worker_id=worker.id, device=device.name, number=n, **about) for n in range(device.slots))
     return worker.id
 
@@ -37,9 +37,10 @@ def seen(session: Session, worker_id: uuid.UUID) -> None:
     session.execute(update(Worker).where(Worker.id == worker_id).values(seen_at=func.now()))
 
 
-def drain(session: Session, worker_id: uuid.UUID) -> None:
-    """The worker takes nothing new, and what it runs saves and leaves."""
-    session.execute(update(Worker).where(Worker.id == worker_id).values(draining=True))
+def drain(session: Session, worker_id: uuid.UUID, draining: bool = True) -> bool:
+    """The worker takes nothing new, and what it runs saves and leaves; or it is open again. False if there is none."""
+    changed = update(Worker).where(Worker.id == worker_id).values(draining=draining)
+    return session.execute(changed.returning(Worker.id)).scalar() is not None
 
 
 def unended(session: Session, host: str) -> list[Attempt]:

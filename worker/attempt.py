@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Attempt:
-    """One attempt of one job on one slot."""
+    """One attempt of one job; its slots as `gpu:0/0,gpu:1/0`."""
 
     job_id: uuid.UUID
     fence: int
-    slot: str
+    slots: str
     asked: bool = field(default=False)
 
     def run(self) -> int:
@@ -51,7 +51,7 @@ class Attempt:
             return FAILED
         self.recorder = Recorder(self.job_id, self.fence, job.last_seq)
         try:
-            with self._slot_to_ourselves():
+            with self._slots_to_ourselves():
                 return self._run(job)
         except Fenced:
             return FAILED
@@ -70,7 +70,7 @@ class Attempt:
     def _run(self, job: Job) -> int:
         spec = stored(job.spec)
         torch.set_num_threads(threads())
-        device = "cuda:0" if self.slot.startswith("gpu") else "cpu"
+        device = "cuda:0" if self.slots.startswith("gpu") else "cpu"
         place = Place(folder(self.job_id, self.fence), settings().data, device, artifacts.place)
         resume = self._resume(job, device)
         event: Event | None = None
@@ -112,12 +112,14 @@ class Attempt:
         return records.checkpoints(session, self.job_id), before
 
     @contextlib.contextmanager
-    def _slot_to_ourselves(self) -> Iterator[None]:
-        """A lock on the slot, so that two attempts on one machine can never share it by mistake."""
-        path = settings().work / "slots" / self.slot.replace("/", "-").replace(":", "-")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def _slots_to_ourselves(self) -> Iterator[None]:
+        """A lock on each slot, so that two attempts on one machine can never share one by mistake."""
+        folder = settings().work / "slots"
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            for slot in sorted(self.slots.split(",")):
+                file = held.enter_context((folder / slot.replace("/", "-").replace(":", "-")).open("w"))
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _ask(self, *_: Any) -> None:

@@ -12,7 +12,7 @@ from store.workers import Device
 
 
 def devices() -> list[Device]:
-    """The CPU with its slots, then every GPU with one; of these only what our own CUDA_VISIBLE_DEVICES leaves."""
+    """The CPU and then every GPU, with their slots; of GPUs only what our own CUDA_VISIBLE_DEVICES leaves."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cpu = Device("cpu:0", "cpu", cpu_model(), memory, settings().cpu_slots)
     return [cpu, *(gpu.device for gpu in _gpus())]
@@ -23,9 +23,9 @@ def threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, settings().cpu_slots))
 
 
-def visible(device: str) -> str:
-    """The value of CUDA_VISIBLE_DEVICES with which a process sees that device alone; the CPU is seen always."""
-    return next((gpu.uuid for gpu in _gpus() if gpu.device.name == device), "")
+def visible(names: list[str]) -> str:
+    """The value of CUDA_VISIBLE_DEVICES with which a process sees those devices alone; the CPU is seen always."""
+    return ",".join(gpu.uuid for gpu in _gpus() if gpu.device.name in names)
 
 
 class _Gpu(NamedTuple):
@@ -50,7 +50,7 @@ def _gpus() -> list[_Gpu]:
 def _gpu(index: int) -> _Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-    device = Device(f"gpu:{index}", "gpu", str(pynvml.nvmlDeviceGetName(handle)), memory, 1)
+    device = Device(f"gpu:{index}", "gpu", str(pynvml.nvmlDeviceGetName(handle)), memory, settings().gpu_slots)
     return _Gpu(str(pynvml.nvmlDeviceGetUUID(handle)), device)
 
 

@@ -95,9 +95,9 @@ class Supervisor:
         environment = os.environ | {
             "SPARRING_JOB": str(self.claim.job_id),
             "SPARRING_FENCE": str(self.claim.fence),
-            "SPARRING_SLOT": f"{self.claim.device}/{self.claim.number}",
+            "SPARRING_SLOT": self.claim.slots,
             "SPARRING_PARENT": str(os.getpid()),
-            "CUDA_VISIBLE_DEVICES": visible(self.claim.device),
+            "CUDA_VISIBLE_DEVICES": visible(self.claim.devices),
         }
         with self.log_path.open("wb") as output:
             return subprocess.Popen(  # noqa: S603 (the command is ours)

@@ -34,7 +34,17 @@ def test_every_route_but_a_few_wants_a_token(api) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             answer = api.request(
-                method.upper(), path.format(name="1", number="1", file="x", token_id="x", figure="weights", form="svg")
+                method.upper(),
+                path.format(
+                    name="1",
+                    number="1",
+                    worker_id="1",
+                    kind="user",
+                    file="x",
+                    token_id="x",
+                    figure="weights",
+                    form="svg",
+                ),
             )
             assert (answer.status_code == 401) == (path not in OPEN), (method, path, answer.status_code)
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Reason
 from made import CPU, queue, spec
-from store import attempts, feed, jobs, lookup, submission, workers
+from store import attempts, feed, jobs, lookup, schedule, submission, workers
 from store.database import transaction
 from store.sight import Eyes
 from store.tables import Attempt, Job, Slot
@@ -74,10 +74,13 @@ def test_a_job_is_claimed_once_however_many_ask(database: Session, ada) -> None:
     several = workers.register(database, "host", 2, [workers.Device("cpu:0", "cpu", "x", 1, 8)])
     queue(database, ada)
     database.commit()
-    with transaction() as one, transaction() as other:
-        first, second = jobs.claim(one, several), jobs.claim(other, several)
-    assert first
-    assert second is None
+
+    def claim(_: int) -> schedule.Claim | None:
+        with transaction() as session:
+            return jobs.claim(session, several)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(claimed is not None for claimed in pool.map(claim, range(8))) == 1
 
 
 def test_success_ends_the_job_and_frees_the_slot(database: Session, ada, worker) -> None:

@@ -1,6 +1,7 @@
 """Who runs next."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 from made import CPU, queue
 from store import jobs, tokens, workers
 from store.database import transaction
-from store.schedule import Crowded
+from store.schedule import Claim
 from store.workers import Device
 
 
@@ -79,7 +80,7 @@ def test_gpu_jobs_take_gpu_slots(database: Session, ada) -> None:
     for _ in range(3):
         queue(database, ada, resources={"gpus": 1})
     claims = [jobs.claim(database, machine) for _ in range(3)]
-    assert [claimed.device for claimed in claims if claimed] == ["gpu:0", "gpu:1"]
+    assert [claimed.devices for claimed in claims if claimed] == [["gpu:0"], ["gpu:1"]]
 
 
 def test_a_worker_with_two_slots_of_a_device_runs_two_jobs(database: Session, ada) -> None:
@@ -87,22 +88,30 @@ def test_a_worker_with_two_slots_of_a_device_runs_two_jobs(database: Session, ad
     for _ in range(3):
         queue(database, ada)
     claims = [jobs.claim(database, machine) for _ in range(3)]
-    assert [(one.device, one.number) for one in claims if one] == [("cpu:0", 0), ("cpu:0", 1)]
+    assert [one.slots for one in claims if one] == ["cpu:0/0", "cpu:0/1"]
     finish(database, claims[0])
-    assert jobs.claim(database, machine).number == 0
+    assert jobs.claim(database, machine).slots == "cpu:0/0"
 
 
-def test_two_processes_of_a_worker_never_share_a_slot(database: Session, ada, worker) -> None:
+def test_claims_wait_for_one_another_and_never_share_a_slot(database: Session, ada, worker) -> None:
     for _ in range(2):
         queue(database, ada)
     database.commit()
     with transaction() as one:
-        first = jobs.claim(one, worker)
-        assert first
-        with pytest.raises(Crowded), transaction() as other:
-            jobs.claim(other, worker)
+        assert jobs.claim(one, worker)
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(claim_alone, worker)
+            with pytest.raises(TimeoutError):
+                other.result(0.3)
+            one.commit()
+            assert other.result(5) is None
     states = database.execute(text("SELECT state, count(*) FROM jobs GROUP BY state")).all()
     assert dict(states) == {"running": 1, "queued": 1}
+
+
+def claim_alone(worker: uuid.UUID) -> Claim | None:
+    with transaction() as session:
+        return jobs.claim(session, worker)
 
 
 @pytest.mark.slow

@@ -41,9 +41,9 @@ def test_only_gpus_that_the_environment_leaves_are_offered(machine, monkeypatch,
 
 def test_an_attempt_sees_its_gpu_by_a_name_that_does_not_depend_on_any_order(machine, monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    assert devices.visible("gpu:0") == "GPU-aaaa1111"
-    assert devices.visible("gpu:2") == "GPU-cccc3333"
+    assert devices.visible(["gpu:0"]) == "GPU-aaaa1111"
+    assert devices.visible(["gpu:2", "gpu:0"]) == "GPU-aaaa1111,GPU-cccc3333"
 
 
 def test_an_attempt_on_the_cpu_sees_no_gpu(machine) -> None:
-    assert devices.visible("cpu:0") == ""
+    assert devices.visible(["cpu:0"]) == ""
