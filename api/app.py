@@ -1,6 +1,5 @@
 """The application: `uvicorn api.app:app`. The API under /api/v1, the dashboard beside it."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,17 +9,19 @@ from api import errors
 from api.dashboard import faults, views
 from api.hub import Hub
 from api.middleware import Guard
-from api.routes import artifacts, catalogues, evaluations, events, figures, jobs, presets, system, tokens
+from api.routes import artifacts, catalogues, evaluations, events, figures, jobs, presets, system, team, tokens
+from api.traffic import Traffic
 from core.spec import KINDS
+from store import logs
 from store.reaper import Reaper
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 BASE = "/api/v1"
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """The threads that live as long as the process."""
+    logs.configure()
     app.state.hub, reaper = Hub(), Reaper()
     app.state.hub.start()
     reaper.start()
@@ -38,7 +39,7 @@ site = FastAPI(
     redoc_url=None,
     lifespan=lifespan,
 )
-for resource in (jobs, evaluations, events, artifacts, figures, catalogues, presets, tokens, system):
+for resource in (jobs, evaluations, events, team, artifacts, figures, catalogues, presets, tokens, system):
     site.include_router(resource.router, prefix=BASE)
 site.include_router(views.router, include_in_schema=False)
 site.mount("/static", views.Static(directory=views.STATIC), name="static")
@@ -59,4 +60,4 @@ def openapi() -> dict[str, object]:
 
 
 site.openapi = openapi  # type: ignore[method-assign]
-app = Guard(site)
+app = Guard(Traffic(site))

@@ -72,13 +72,19 @@ def identify(request: Request, session: Database) -> Caller | None:
         user = tokens.bearer(session, token.strip()) if scheme.lower() == "bearer" else None
         if user is None:
             raise Refused(401, "unauthorized", "The token is not valid.", WWW_Authenticate="Bearer")
-        return Caller(user.id, user.name, user.role)
+        return _noted(request, Caller(user.id, user.name, user.role))
     cookie = request.cookies.get(cookie_name())
     known = tokens.browser(session, cookie) if cookie else None
     if known is None:
         return None
     user, csrf = known
-    return Caller(user.id, user.name, user.role, csrf)
+    return _noted(request, Caller(user.id, user.name, user.role, csrf))
+
+
+def _noted(request: Request, found: Caller) -> Caller:
+    """The caller, whose name the access log then has."""
+    request.scope["caller"] = found.name
+    return found
 
 
 def caller(request: Request, found: Annotated[Caller | None, Depends(identify)]) -> Caller:

@@ -2,12 +2,13 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 SECRETS = Path("/run/secrets")
@@ -52,6 +53,14 @@ class StoreSettings(BaseSettings):
     """Workers that a job may lose before the job has failed."""
     body_limit: Annotated[int, Field(ge=1024, le=2**30)] = 1_000_000
     """Largest request body, in bytes."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object an event."""
+    checkpoint_days: Days = 30
+    """Checkpoints of jobs that ended longer ago are removed by `python -m store.retention`."""
+    dead_days: Days = 90
+    """So long after their end expired and revoked tokens are removed, and after their last sign of life unused workers."""
+    orphan_days: Days = 1
+    """Files that no row names, and folders of attempts that do not run, are removed when they are older."""
     url: str = "http://127.0.0.1:8000"
     """The address that people open; whether cookies are Secure follows from it."""
 

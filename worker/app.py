@@ -8,11 +8,11 @@ import threading
 import uuid
 from typing import Any
 
-from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from store import workers
+from store import logs, workers
 from store.database import engine, patiently, transaction
 from store.queue import celery
 from store.reaper import Reaper
@@ -28,6 +28,12 @@ app = celery()
 app.conf.update(worker_concurrency=sum(device.slots for device in devices()), imports=("worker.tasks",))
 reaper = Reaper()
 stopped = threading.Event()
+
+
+@setup_logging.connect
+def speak(**_: Any) -> None:
+    """Log as the api does, in the pool's processes too, and not as Celery would."""
+    logs.configure()
 
 
 @worker_init.connect

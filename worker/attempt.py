@@ -10,7 +10,6 @@ import os
 import platform
 import signal
 import sys
-import traceback
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from core.errors import Reason, SparringError
 from core.events import Event, Finished, Noticed
 from core.run import Place, Resume, run
 from core.spec import AnySpec, stored
-from store import artifacts, jobs, records
+from store import artifacts, jobs, logs, records
 from store.database import AWAY, patiently
 from store.settings import settings
 from store.tables import Checkpoint
@@ -66,7 +65,7 @@ class Attempt:
                 Reason.DISK if full else Reason.MACHINE, f"{type(error).__name__}: {error}", retry=not full
             )
         except Exception as error:
-            traceback.print_exc()
+            log.exception("an error of ours")
             return self._fail(Reason.INTERNAL, f"{type(error).__name__}: {error}", retry=False)
 
     def _run(self, spec: AnySpec) -> int:
@@ -133,11 +132,12 @@ def _machine(device: str) -> dict[str, Any]:
 def main() -> int:
     """The attempt that the environment names."""
     die_with_parent(int(os.environ["SPARRING_PARENT"]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     attempt = Attempt(
         uuid.UUID(os.environ["SPARRING_JOB"]), int(os.environ["SPARRING_FENCE"]), os.environ["SPARRING_SLOT"]
     )
-    return attempt.run()
+    with logs.about(job=attempt.job_id, fence=attempt.fence):
+        return attempt.run()
 
 
 if __name__ == "__main__":

@@ -117,7 +117,11 @@ class Recorder:
 
     def _commit(self, write: Callable[[Session], bool], events: int) -> None:
         self.unsure = False
-        patiently(lambda session: self._once(session, write, events))
+        try:
+            patiently(lambda session: self._once(session, write, events))
+        except Fenced:
+            patiently(lambda session: jobs.refused(session, self.job_id, self.fence))
+            raise
         self.seq += events
         feed.announce(self.job_id)
 

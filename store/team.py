@@ -1,0 +1,51 @@
+"""The events of all jobs in one order, from any position of which a reader can go on and miss nothing.
+
+Neither times nor numbers from a sequence are an order to go on in: what began earlier may be committed later, behind a
+reader's back. So positions are given after the fact, by one hand at a time, to events that are committed: whatever is
+placed later comes later, 1, 2, 3 without gaps, and a job's events keep their own order. Whoever reads places first; the
+reaper places too, so that little is left to do for a reader.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy.orm import Session
+
+from store.tables import Event, Job
+
+LOCK = 0x5BA_221C7
+
+PLACE = text(
+    """
+WITH unplaced AS (
+    SELECT job_id, seq, row_number() OVER (ORDER BY at, job_id, seq) AS number
+    FROM (SELECT job_id, seq, max(created_at) OVER (PARTITION BY job_id ORDER BY seq) AS at
+          FROM events WHERE position IS NULL) AS e
+)
+UPDATE events SET position = (SELECT coalesce(max(position), 0) FROM events) + unplaced.number
+FROM unplaced WHERE events.job_id = unplaced.job_id AND events.seq = unplaced.seq
+"""
+)
+
+
+def place(session: Session) -> None:
+    """Place the events that are committed and have no position, when whoever is just doing so has committed."""
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    session.execute(PLACE)
+
+
+def newest(session: Session) -> int:
+    """The last position that has been given; 0 before the first."""
+    return session.execute(select(func.max(Event.position))).scalar() or 0
+
+
+def read(session: Session, after: int, limit: int, visible: Sequence[ColumnElement[bool]] = ()) -> list[Event]:
+    """The placed events behind a position, in order, of the jobs for which the conditions on `Job` hold."""
+    rows = select(Event).join(Job, Job.id == Event.job_id).where(Event.position > after, *visible)
+    return list(session.scalars(rows.order_by(Event.position).limit(limit)))
+
+
+def lag(session: Session) -> float:
+    """For how many seconds the oldest event that has no position has waited for one."""
+    waited = select(func.extract("epoch", func.now() - func.min(Event.created_at))).where(Event.position.is_(None))
+    return float(session.execute(waited).scalar() or 0.0)
