@@ -15,6 +15,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,12 @@ def _columns() -> dict[str, list[str]]:
 def _write(connection: Connection, table: Table, folder: Path) -> int:
     """Write a table's rows, compressed, as text; returns how many."""
     columns = ", ".join(f'"{column.name}"' for column in table.columns)
-    with (
-        gzip.open(folder / f"{table.name}.copy.gz", "wb", compresslevel=1) as file,
-        connection.connection.cursor() as cursor,
-        cursor.copy(f'COPY (SELECT {columns} FROM "{table.name}") TO STDOUT') as copy,
-    ):
-        for block in copy:
-            file.write(block)
-    return int(cursor.rowcount)
+    path = folder / f"{table.name}.copy.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file, closing(connection.connection.cursor()) as cursor:
+        with cursor.copy(f'COPY "{table.name}" ({columns}) TO STDOUT') as copy:
+            for block in copy:
+                file.write(block)
+        return int(cursor.rowcount)
 
 
 def named(connection: Connection) -> Iterator[File]:

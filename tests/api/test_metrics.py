@@ -83,7 +83,9 @@ def test_requests_are_counted_and_timed_by_route_and_no_name_becomes_a_label(api
     assert (more("GET", "none", "404"), more("GET", "/static", "200")) == (1, 1)
     timed = "sparring_request_seconds_count"
     assert after[timed]["GET", one] - before.get(timed, {}).get(("GET", one), 0) == 4
-    assert not any("4711" in label or "nothing" in label for labels in after["sparring_requests_total"] for label in labels)
+    assert not any(
+        "4711" in label or "nothing" in label for labels in after["sparring_requests_total"] for label in labels
+    )
 
 
 def test_metrics_of_ten_thousand_jobs_are_read_at_once(api) -> None:

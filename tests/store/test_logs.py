@@ -66,7 +66,11 @@ def test_no_secret_is_logged(form: type[logging.Formatter], said: str, kept: str
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_process_logs_in_the_format_of_the_settings(servers, root: Path, form: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SAID], cwd=root, env=os.environ | {"SPARRING_LOG_FORMAT": form}, capture_output=True, text=True
+        [sys.executable, "-c", SAID],
+        cwd=root,
+        env=os.environ | {"SPARRING_LOG_FORMAT": form},
+        capture_output=True,
+        text=True,
     )
     if form == "json":
         line = json.loads(done.stderr)
