@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all throughput rows sample docs clean
+.PHONY: help install lock demo up lint format types test test-all soak throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,9 @@ test: install  ## the default suite: real Postgres, real broker, real processes;
 
 test-all: install  ## with the slow tests too
 	$(BIN)/pytest -m "not gpu"
+
+soak: install  ## does the service stay as it is? short jobs in a loop for MINUTES, and what has grown
+	PYTHONPATH=. $(BIN)/python benchmarks/soak.py $(or $(MINUTES),60)
 
 throughput: install  ## images a second of adversarial training; DATA=folder with CIFAR-10
 	$(BIN)/python benchmarks/throughput.py $(or $(DATA),data)

@@ -10,7 +10,7 @@ class TeamEventOut(EventOut):
     """A fact about one of all jobs."""
 
     position: int
-    """Its place among the events of all jobs: 1, 2, 3, ... without gaps; what comes later is behind it."""
+    """Its place among the events of all jobs; whatever comes to be seen later has a higher one."""
     job: uuid.UUID
 
     @classmethod

@@ -52,15 +52,17 @@ def _fill(connection: Connection, name: str, columns: list[str], path: Path, row
                 copy.write(block)
         if cursor.rowcount != rows:
             raise NotRestored(f"{path} has {cursor.rowcount} rows, not {rows}")
-    for column in inspect(connection).get_columns(name):
-        if str(column.get("default") or "").startswith("nextval("):
-            _go_on(connection, name, column["name"])
+    for column in columns:
+        _go_on(connection, name, column)
 
 
 def _go_on(connection: Connection, name: str, column: str) -> None:
-    most = f'(SELECT coalesce(max("{column}"), 0) + 1 FROM "{name}")'  # noqa: S608 (names of our schema)
-    numbers = text(f"SELECT setval(pg_get_serial_sequence(:name, :column), {most}, false)")
-    connection.execute(numbers, {"name": name, "column": column})
+    """Set the sequence that numbers a column, if one does."""
+    numbered = {"name": name, "column": column}
+    if connection.execute(text("SELECT pg_get_serial_sequence(:name, :column)"), numbered).scalar():
+        most = f'(SELECT coalesce(max("{column}"), 0) + 1 FROM "{name}")'  # noqa: S608 (names of our schema)
+        numbers = text(f"SELECT setval(pg_get_serial_sequence(:name, :column), {most}, false)")
+        connection.execute(numbers, numbered)
 
 
 def _put(file: backup.File, files: Path) -> bool:

@@ -2,7 +2,7 @@
 
 Neither times nor numbers from a sequence are an order to go on in: what began earlier may be committed later, behind a
 reader's back. So positions are given after the fact, by one hand at a time, to events that are committed: whatever is
-placed later comes later, 1, 2, 3 without gaps, and a job's events keep their own order. Whoever reads places first; the
+placed later has a higher position, and a job's events keep their own order. Whoever reads places first; the
 reaper places too, so that little is left to do for a reader.
 """
 
@@ -17,15 +17,19 @@ LOCK = 0x5BA_221C7
 
 PLACE = text(
     """
-WITH unplaced AS (
-    SELECT job_id, seq, row_number() OVER (ORDER BY at, job_id, seq) AS number
-    FROM (SELECT job_id, seq, max(created_at) OVER (PARTITION BY job_id ORDER BY seq) AS at
-          FROM events WHERE position IS NULL) AS e
+WITH placed AS MATERIALIZED (
+    SELECT job_id, seq, nextval('events_position') AS position FROM (
+        SELECT job_id, seq FROM (
+            SELECT job_id, seq, max(created_at) OVER (PARTITION BY job_id ORDER BY seq) AS at
+            FROM events WHERE position IS NULL
+        ) AS e ORDER BY at, job_id, seq
+    ) AS ordered
 )
-UPDATE events SET position = (SELECT coalesce(max(position), 0) FROM events) + unplaced.number
-FROM unplaced WHERE events.job_id = unplaced.job_id AND events.seq = unplaced.seq
+UPDATE events SET position = placed.position FROM placed
+WHERE events.job_id = placed.job_id AND events.seq = placed.seq
 """
 )
+"""By time, but a job's events by their numbers; a number that a deleted job had is not given again."""
 
 
 def place(session: Session) -> None:

@@ -12,11 +12,14 @@ branch_labels = None
 depends_on = None
 
 PLACE = """
-UPDATE events SET position = placed.position
-FROM (
-    SELECT job_id, seq, row_number() OVER (ORDER BY at, job_id, seq) AS position
-    FROM (SELECT job_id, seq, max(created_at) OVER (PARTITION BY job_id ORDER BY seq) AS at FROM events) AS e
-) AS placed
+WITH placed AS MATERIALIZED (
+    SELECT job_id, seq, nextval('events_position') AS position FROM (
+        SELECT job_id, seq FROM (
+            SELECT job_id, seq, max(created_at) OVER (PARTITION BY job_id ORDER BY seq) AS at FROM events
+        ) AS e ORDER BY at, job_id, seq
+    ) AS ordered
+)
+UPDATE events SET position = placed.position FROM placed
 WHERE events.job_id = placed.job_id AND events.seq = placed.seq
 """
 
@@ -24,6 +27,7 @@ WHERE events.job_id = placed.job_id AND events.seq = placed.seq
 def upgrade() -> None:
     """Forward: what has happened so far is placed by its time; what an older worker writes is placed when it is found."""
     op.add_column("events", sa.Column("position", sa.BigInteger(), nullable=True))
+    op.execute("CREATE SEQUENCE events_position OWNED BY events.position")
     op.execute(PLACE)
     op.create_index("uq_events_position", "events", ["position"], unique=True)
     op.create_index(
@@ -33,7 +37,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back: positions and counts are forgotten."""
+    """Back: positions and counts are forgotten, and the sequence with its column."""
     op.drop_column("attempts", "refused")
     op.drop_index("ix_events_unplaced", table_name="events", postgresql_where=sa.text("position IS NULL"))
     op.drop_index("uq_events_position", table_name="events")

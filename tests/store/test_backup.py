@@ -20,7 +20,7 @@ from core.files import sha256
 from local.postgres import Postgres
 from made import CPU, queue
 from migrations import restore
-from store import artifacts, backup, feed, jobs, records, tokens, workers
+from store import artifacts, backup, feed, jobs, records, team, tokens, workers
 from store.database import Base, engine, transaction
 from store.settings import settings
 from store.tables import Artifact, Checkpoint, Job
@@ -164,6 +164,9 @@ def test_p26_a_backup_under_load_is_all_there_on_an_empty_machine(database, file
             assert [one.seq for one in feed.read(session, job.id)] == list(range(1, job.last_seq + 1))
         records.checkpoint(session, job.id, 1, {"phase": "train", "epoch": 9, "batch": 0, "sha256": "0" * 64})
         assert queue(session, job.owner_id).number == told["jobs"] + 1
+        newest = team.newest(session)
+        team.place(session)
+        assert {one.job_id for one in team.read(session, newest, 9)} - before - after
 
 
 def ids(url: str | None = None) -> list[uuid.UUID]:

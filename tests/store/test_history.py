@@ -86,13 +86,16 @@ def fill(connection: Connection) -> Rows:
 
 
 def held(connection: Connection) -> Rows:
-    """The one row of each table."""
-    return {table.name: dict(connection.execute(select(table)).mappings().one()) for table in tables(connection)}
+    """The one row of each table, nothing where it is gone."""
+    rows = {table.name: connection.execute(select(table)).mappings().one_or_none() for table in tables(connection)}
+    return {name: dict(row or {}) for name, row in rows.items()}
 
 
 def lost(before: Rows, after: Rows) -> Iterator[str]:
-    """Values of columns that both have and that are not the same."""
+    """Rows that are gone, and values that are not the same, of tables and columns that both have."""
     for name in before.keys() & after.keys():
+        if not after[name]:
+            yield f"the row of {name}"
         for column in before[name].keys() & after[name].keys():
             if before[name][column] != after[name][column]:
                 yield f"{name}.{column}: {before[name][column]!r}, then {after[name][column]!r}"

@@ -6,13 +6,13 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
 from made import queue
 from store import feed, reaper, team
 from store.database import transaction
-from store.tables import Job
+from store.tables import Event, Job
 
 
 def note(job_id: uuid.UUID, word: str, pause: float = 0.0) -> None:
@@ -97,3 +97,14 @@ def test_only_what_the_conditions_allow_is_read(database: Session, ada) -> None:
     team.place(database)
     assert {event.job_id for event in team.read(database, 0, 10)} == {one, other}
     assert {event.job_id for event in team.read(database, 0, 10, [Job.name == "one"])} == {one}
+
+
+def test_a_position_that_a_deleted_event_had_is_not_given_again(database: Session, ada) -> None:
+    """Or who has read that far would miss the next."""
+    job_id = queue(database, ada).id
+    team.place(database)
+    last = team.newest(database)
+    database.execute(delete(Event).where(Event.position == last))
+    feed.append(database, job_id, [("noticed", {"text": "next"})])
+    team.place(database)
+    assert [one.body.get("text") for one in team.read(database, last, 10)] == ["next"]
