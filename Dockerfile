@@ -33,4 +33,4 @@ FROM base AS worker
 COPY worker worker
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "worker.alive"]
 STOPSIGNAL SIGTERM
-CMD ["celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle"]
+CMD ["celery", "--quiet", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle"]

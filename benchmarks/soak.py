@@ -79,7 +79,7 @@ def sample(root: int, database: str) -> Sample:
         found["connections"] = session.execute(
             text("SELECT count(*) FROM pg_stat_activity WHERE datname = 'sparring'")
         ).scalar_one()
-        found["database MiB"] = session.execute(text("SELECT pg_database_size('sparring') / 2.0^20")).scalar_one()
+        found["database MiB"] = session.execute(text("SELECT pg_database_size('sparring')")).scalar_one() / 2**20
         found["jobs"] = session.execute(text("SELECT count(*) FROM jobs WHERE state = 'succeeded'")).scalar_one()
     return found
 

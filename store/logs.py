@@ -41,6 +41,7 @@ def configure() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter({"text": Text, "json": Json}[settings().log_format]())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
     for name in OWN_HANDLERS:  # a server's own lines would stand beside ours in a format of their own
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

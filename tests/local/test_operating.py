@@ -14,7 +14,6 @@ from store import feed, jobs
 from store.database import engine, transaction
 
 
-
 def test_a_log_begins_again_when_it_is_too_long_and_its_writer_goes_on(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("ab", buffering=0) as writer:
@@ -62,7 +61,9 @@ def said(home: Path, module: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_backup_is_restored_to_a_home_that_is_not_there_yet_and_made_beside_a_service_that_runs(tmp_path: Path) -> None:
+def test_a_backup_is_restored_to_a_home_that_is_not_there_yet_and_made_beside_a_service_that_runs(
+    tmp_path: Path,
+) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     with Postgres(first / "postgres") as server:
         import migrations
