@@ -36,6 +36,14 @@ SPEC: dict[str, Any] = {
     "export": ["safetensors"],
     "resources": {"gpus": 0},
 }
+KINDS = {
+    "api": "api.app:app",
+    "worker": "worker.app",
+    "worker's pool": "billiard.spawn import spawn_main",
+    "broker": "valkey-server",
+    "postgres": "postgres",
+}
+"""A word in the command line of each kind of process."""
 Sample = dict[str, float]
 
 
@@ -60,10 +68,10 @@ def descendants(root: int) -> dict[int, str]:
 
 def kind(command: str) -> str:
     """What a process is, by its command line; nothing for what does not live as long as the service."""
-    for part, word in (("api", "api.app:app"), ("worker", "worker.app"), ("broker", "valkey-server")):
+    for part, word in KINDS.items():
         if word in command:
             return part
-    return "pool" if "billiard" in command and "tracker" not in command else ""
+    return ""
 
 
 def sample(root: int, database: str) -> Sample:

@@ -32,8 +32,9 @@ stopped = threading.Event()
 
 @setup_logging.connect
 def speak(**_: Any) -> None:
-    """Log as the api does, in the pool's processes too, and not as Celery would."""
+    """Log as the api does, in the pool's processes too, and not as Celery would; of bells nothing: they are no facts."""
     logs.configure()
+    logging.getLogger("celery").setLevel(logging.WARNING)
 
 
 @worker_init.connect
@@ -42,6 +43,7 @@ def start(**_: Any) -> None:
 
     A database that is away is waited for. Celery would swallow any other error and go on with a worker that nobody knows.
     """
+    speak()
     try:
         worker_id = patiently(_register)
     except Exception as error:

@@ -81,7 +81,9 @@ def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(
     until(lambda _: os.listdir(tmp_path) == ["slots"], 5, "no folders left")
     celery.send_signal(signal.SIGTERM)
     assert celery.wait(60) == 0
-    lines = [json.loads(line) for line in said.read_text().splitlines()]
+    lines = [json.loads(line) for line in said.read_text().splitlines() if line.startswith("{")]
+    assert any(line["message"].endswith("offers cpu:0 x 2") for line in lines)
+    assert not any("run_next" in line["message"] for line in lines)
     begun = [line for line in lines if line["message"].startswith("an attempt begins on cpu:0")]
     assert {line["job"] for line in begun} == set(map(str, asked))
     assert [(line["logger"], line["fence"], len(line["worker"])) for line in begun] == [("worker.tasks", 1, 36)] * 2
