@@ -16,7 +16,7 @@ COPY sparring sparring
 COPY migrations migrations
 COPY presets presets
 RUN pip install --no-deps --no-build-isolation --editable .
-ENV SPARRING_FILES=/data/files SPARRING_DATA=/data/datasets SPARRING_WORK=/data/work
+ENV SPARRING_FILES=/data/files SPARRING_DATA=/data/datasets SPARRING_WORK=/data/work SPARRING_LOG_FORMAT=json
 USER 10001
 
 FROM base AS api
@@ -27,10 +27,10 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/readyz', timeout=4)"]
 CMD ["uvicorn", "api.app:app", "--http", "api.receiving:Receiving", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers", "--no-access-log", \
-     "--timeout-graceful-shutdown", "5"]
+     "--log-level", "warning", "--timeout-graceful-shutdown", "5"]
 
 FROM base AS worker
 COPY worker worker
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "worker.alive"]
 STOPSIGNAL SIGTERM
-CMD ["celery", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle", "--without-gossip"]
+CMD ["celery", "--quiet", "-A", "worker.app", "worker", "--loglevel", "info", "--without-mingle", "--without-gossip"]

@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all audit-dependencies throughput rows sample docs clean
+.PHONY: help install lock demo up lint format types test test-all audit-dependencies soak throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,6 +56,9 @@ audit-dependencies:  ## known faults in what is pinned; needs the internet, and 
 	@$(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/dev.txt -r requirements/torchattacks.txt
 	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps -r requirements/torch.txt
+
+soak: install  ## does the service stay as it is? short jobs in a loop for MINUTES, and what has grown
+	PYTHONPATH=. $(BIN)/python benchmarks/soak.py $(or $(MINUTES),60)
 
 throughput: install  ## images a second of adversarial training; DATA=folder with CIFAR-10
 	$(BIN)/python benchmarks/throughput.py $(or $(DATA),data)

@@ -1,6 +1,5 @@
 """The application: `uvicorn api.app:app`. The API under /api/v1, the dashboard beside it."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,19 +25,22 @@ from api.routes import (
     quotas,
     results,
     system,
+    team,
     tokens,
     users,
 )
+from api.traffic import Traffic
 from core.spec import KINDS
+from store import logs
 from store.reaper import Reaper
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 BASE = "/api/v1"
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """The threads that live as long as the process."""
+    logs.configure()
     app.state.hub, reaper = Hub(), Reaper()
     app.state.hub.start()
     reaper.start()
@@ -63,6 +65,7 @@ for resource in (
     evaluations,
     results,
     events,
+    team,
     artifacts,
     figures,
     catalogues,
@@ -95,4 +98,4 @@ def openapi() -> dict[str, object]:
 
 
 site.openapi = openapi  # type: ignore[method-assign]
-app = Guard(site)
+app = Guard(Traffic(site))

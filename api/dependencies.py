@@ -54,9 +54,10 @@ def is_ours(request: Request) -> bool:
 
 def identify(request: Request, session: Database) -> Caller | None:
     """The caller behind a bearer token or a cookie; None without either. A token that is not valid is refused, and so is one
-    who asks too often."""
+    who asks too often. The access log has the caller's name."""
     found = _bearer(request, session) if request.headers.get("authorization") else _browser(request, session)
     if found:
+        request.scope["caller"] = found.name
         limits.count_request(found.id)
     return found
 
@@ -155,9 +156,14 @@ def _named(session: Session, who: Caller, name: str) -> Job:
 
 def still_sees(session: Session, who: Caller, job: Job) -> bool:
     """Whether who saw a job does so now: what is open for long asks again and again."""
-    user = tokens.still(session, who.token)
-    eyes = replace(who, role=user.role).eyes if user else None
+    eyes = eyes_now(session, who)
     return eyes is not None and sight.sees(session, eyes, job.project_id)
+
+
+def eyes_now(session: Session, who: Caller) -> sight.Eyes | None:
+    """With whose eyes a caller reads by now; None where the token or the user is no longer valid."""
+    user = tokens.still(session, who.token)
+    return replace(who, role=user.role).eyes if user else None
 
 
 def check_project(session: Session, who: Caller, name: str) -> None:

@@ -93,7 +93,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def internal(request: Request, error: Exception) -> Response:
-        log.exception("request %s failed", request.scope.get("request_id"), exc_info=error)
+        log.exception("request failed", exc_info=error)
         return document(request, 500, "internal", "Something went wrong inside Sparring; the log has the request id.")
 
 

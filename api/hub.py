@@ -17,13 +17,16 @@ from typing import Any
 import redis
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from store import feed
+from store import feed, team
 from store.database import transaction
 from store.tables import Job
 
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
+TEAM = uuid.UUID(int=0)
+"""Watched by those who want the news of all jobs; no job has this id."""
 
 
 class Hub(threading.Thread):
@@ -38,7 +41,7 @@ class Hub(threading.Thread):
 
     @contextmanager
     def watching(self, job_id: uuid.UUID) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the job may have news."""
+        """An event that is set whenever the job may have news; of all jobs, `TEAM`."""
         watcher = (asyncio.get_running_loop(), asyncio.Event())
         with self.lock:
             self.watchers[job_id].add(watcher)
@@ -57,6 +60,7 @@ class Hub(threading.Thread):
         while not self.stopped.is_set():
             for job_id in self._heard():
                 self._wake(job_id)
+                self._wake(TEAM)
             if time.monotonic() - looked >= LOOK_EVERY:
                 looked = time.monotonic()
                 self._look()
@@ -87,13 +91,19 @@ class Hub(threading.Thread):
         try:
             with transaction() as session:
                 rows = session.execute(select(Job.id, Job.last_seq, Job.progress).where(Job.id.in_(watched))).all()
+                states = {job_id: tuple(state) for job_id, *state in rows}
+                states |= self._team(session) if TEAM in watched else {}
         except SQLAlchemyError as error:
             log.warning("cannot look for news: %s", str(error).splitlines()[0])
             return
-        for job_id, *state in rows:
-            if self.known.get(job_id) != tuple(state):
-                self.known[job_id] = tuple(state)
+        for job_id, state in states.items():
+            if self.known.get(job_id) != state:
+                self.known[job_id] = state
                 self._wake(job_id)
+
+    def _team(self, session: Session) -> dict[uuid.UUID, tuple[Any, ...]]:
+        team.place(session)
+        return {TEAM: (team.newest(session),)}
 
     def _wake(self, job_id: uuid.UUID) -> None:
         with self.lock:

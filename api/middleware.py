@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Refused
 from core.errors import Problem
+from store import logs
 from store.settings import settings
 
 CSP = (
@@ -33,7 +34,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         scope["request_id"] = uuid.uuid4().hex
-        await self.app(scope, limited(receive), Sender(send, scope["request_id"]))
+        with logs.about(request_id=scope["request_id"]):
+            await self.app(scope, limited(receive), Sender(send, scope["request_id"]))
 
 
 class Sender:

@@ -121,15 +121,20 @@ class DataFolder:
                 if fd.readlink() == self.path / SERVER_LOCK and (pid := int(fd.parts[2])) != os.getpid():
                     os.kill(pid, signal.SIGKILL)
 
+    def join(self) -> None:
+        """Look where a server that another launcher has started keeps its sockets."""
+        found = self.path.stat()
+        name = hashlib.sha256(f"{self.path} {found.st_dev} {found.st_ino}".encode()).hexdigest()[:12]
+        self.runtime = Path("/tmp", f"sparring-{name}")  # noqa: S108  made by mkdir, which follows no link
+
     def renew_runtime(self) -> None:
         """Make an empty folder for what lives as long as the server, with the private folder of sockets in it.
 
         In /tmp (not TMPDIR): a socket's address has at most 107 bytes, and the data folder's path may have more. Its name
         follows from the data folder: a restart keeps the URL, and cleans up after a launcher that was killed.
         """
-        found = self.path.stat()
-        name = hashlib.sha256(f"{self.path} {found.st_dev} {found.st_ino}".encode()).hexdigest()[:12]
-        self.runtime = Path("/tmp", f"sparring-{name}")  # noqa: S108  made by mkdir, which follows no link
+        self.join()
+        assert self.runtime is not None
         shutil.rmtree(self.runtime, ignore_errors=True)
         try:
             self.runtime.mkdir(mode=0o700)

@@ -62,6 +62,11 @@ class Server(ABC):
         """Whether the server's process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def log(self) -> Path:
+        """Where the server's output goes."""
+        return self.folder.path / LOG
+
     def start(self) -> None:
         """See that the server runs, and return when it answers."""
         if self.running:
@@ -149,13 +154,12 @@ class Server(ABC):
 
     def _failure(self, why: str) -> ServerError:
         with open(self.folder.open_file(LOG, os.O_RDONLY), errors="replace") as log:
-            log.seek(self._log_start)
+            log.seek(min(self._log_start, self._log_size()))  # it may have begun again since
             tail = "".join(log.readlines()[-15:])
         return ServerError(f"{self.name} did not start in {self.folder.path}: {why}\nThe end of its {LOG}:\n{tail}")
 
     def _log_size(self) -> int:
-        path = self.folder.path / LOG
-        return path.stat().st_size if path.exists() else 0
+        return self.log.stat().st_size if self.log.exists() else 0
 
 
 def environment() -> dict[str, str]:

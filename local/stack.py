@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 import migrations
 from local.errors import ServerError
 from local.postgres import Postgres
+from local.rotation import rotate
 from local.server import Server
 from local.valkey import Valkey
 from store import tokens
@@ -32,6 +33,11 @@ STOP_SECONDS = 60.0
 CLIENT = "client.json"
 """Where the address and the token are kept for `sparring` in the same folder."""
 ROOT = Path(__file__).parent.parent
+
+
+def folders(home: Path) -> dict[str, str]:
+    """The settings that name folders, where none of one's own is named."""
+    return {f"SPARRING_{folder.upper()}": str(home / folder) for folder in ("files", "data", "work")}
 
 
 class Part:
@@ -103,22 +109,11 @@ class Stack:
         self.database = self.environment["SPARRING_DATABASE_URL"]
         migrations.upgrade(self.database)
         self.token = self._token()
-        api = ["-m", "uvicorn", "api.app:app", "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-        self._add("api", [*api, "--http", "api.receiving:Receiving", "--timeout-graceful-shutdown", "2"])
-        self._add(
-            "worker",
-            [
-                "-m",
-                "celery",
-                "-A",
-                "worker.app",
-                "worker",
-                "--loglevel",
-                "info",
-                "--without-mingle",
-                "--without-gossip",
-            ],
-        )
+        api = ["-m", "uvicorn", "api.app:app", "--http", "api.receiving:Receiving", "--host", "127.0.0.1"]
+        quiet = ["--no-access-log", "--log-level", "warning"]
+        self._add("api", [*api, "--port", str(self.port), *quiet, "--timeout-graceful-shutdown", "2"])
+        worker = ["-m", "celery", "-A", "worker.app", "worker", "--loglevel", "info"]
+        self._add("worker", [*worker, "--without-mingle", "--without-gossip"])
         self._wait_until_ready()
         self.client_file.touch(mode=0o600)
         self.client_file.chmod(0o600)  # also where it was there before
@@ -133,9 +128,7 @@ class Stack:
             valkey = Valkey(self.home / "valkey")
             self._serve(valkey)
             found["SPARRING_BROKER_URL"] = valkey.broker_url
-        for folder in ("files", "data", "work"):
-            found.setdefault(f"SPARRING_{folder.upper()}", str(self.home / folder))
-        return found | {"SPARRING_URL": self.url} | self.extra
+        return folders(self.home) | found | {"SPARRING_URL": self.url} | self.extra
 
     def _serve(self, server: Server) -> Server:
         self.stack.enter_context(server)
@@ -202,7 +195,7 @@ class Stack:
                 raise ServerError(f"the {part.name} did not start; the end of {part.log}:\n{tail}")
 
     def tend(self) -> None:
-        """Start again what has died."""
+        """Start again what has died, and begin again what logs have become too long."""
         for server in self.servers:
             if not server.running:
                 self.say(f"{server.name} has ended; starting it again.")
@@ -211,6 +204,8 @@ class Stack:
             if not part.running:
                 self.say(f"The {part.name} has ended; starting it again.")
                 part.start()
+        for path in (*(part.log for part in self.parts.values()), *(server.log for server in self.servers)):
+            rotate(path)
 
     def stop(self) -> None:
         """Stop everything in reverse order: running jobs save and leave first."""

@@ -30,8 +30,9 @@ app.add_typer(people.user, name="user")
 app.add_typer(people.project, name="project")
 app.add_typer(shared.quota, name="quota")
 app.command()(members)
-COMMANDS: tuple[Callable[..., None], ...] = (shared.queue, shared.workers, shared.usage, shared.explain, audit, compare)
-for command in (*COMMANDS, cancel, pause, resume, requeue, clone):
+ELSEWHERE: list[Callable[..., None]] = [audit, compare, cancel, pause, resume, requeue, clone]
+ELSEWHERE += [shared.queue, shared.workers, shared.usage, shared.explain]
+for command in ELSEWHERE:
     app.command()(command)
 
 File = Annotated[

@@ -22,6 +22,12 @@ def describe(session: Session, job_id: uuid.UUID, fence: int, machine: dict[str,
     session.execute(update(Attempt).where(*this).values(machine=machine))
 
 
+def refused(session: Session, job_id: uuid.UUID, fence: int) -> None:
+    """Count a write of an attempt that changed nothing, since the job has gone on without it."""
+    mine = [Attempt.job_id == job_id, Attempt.fence == fence]
+    session.execute(update(Attempt).where(*mine).values(refused=Attempt.refused + 1))
+
+
 def summarise(
     session: Session,
     job_id: uuid.UUID,

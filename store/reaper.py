@@ -1,5 +1,5 @@
-"""Finds what nobody will tell: leases that ran out, deadlines that passed, and queued jobs whose bell was lost. Runs in every
-api and worker.
+"""Finds what nobody will tell: leases that ran out, deadlines that passed, queued jobs whose bell was lost, events that nobody
+has placed. Runs in every api and worker.
 
 An advisory lock lets one of them look at a time; the others skip their turn.
 """
@@ -10,7 +10,7 @@ import threading
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from store import feed, jobs, queue
+from store import feed, jobs, queue, team
 from store.database import transaction
 from store.settings import settings
 
@@ -31,6 +31,8 @@ def reap() -> int:
         bells = jobs.waiting(session)
     for job_id in late:
         feed.announce(job_id)
+    with transaction() as session:
+        team.place(session)
     for job_id in lost:
         log.warning("job %s was lost with its worker", job_id)
         feed.announce(job_id)

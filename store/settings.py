@@ -2,12 +2,13 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 SECRETS = Path("/run/secrets")
@@ -63,6 +64,14 @@ class StoreSettings(BaseSettings):
     """Requests of a user that each api process answers in a minute; more get 429. A minute's worth may come at once."""
     failures_per_minute: Annotated[int, Field(ge=1, le=10**9)] = 30
     """Failed log-ins of an address that each api process looks at in a minute; more get 429."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object an event."""
+    checkpoint_days: Days = 30
+    """Checkpoints of jobs that ended longer ago are removed by `python -m store.retention`."""
+    dead_days: Days = 90
+    """So long after their end expired and revoked tokens are removed, and after their last sign of life unused workers."""
+    orphan_days: Days = 1
+    """Files that no row names, and folders of attempts that do not run, are removed when they are older."""
     url: str = "http://127.0.0.1:8000"
     """The address that people open; whether cookies are Secure follows from it."""
 

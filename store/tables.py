@@ -186,6 +186,8 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(Text)
     message: Mapped[str | None] = mapped_column(Text)
+    refused: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Its writes that changed nothing, since the job had gone on without it."""
 
 
 class Checkpoint(Base):
@@ -238,12 +240,18 @@ class Event(Base):
     """A fact about a run, for ever; numbered within its job without gaps."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        Index("uq_events_position", "position", unique=True),
+        Index("ix_events_unplaced", "job_id", "seq", postgresql_where=text("position IS NULL")),
+    )
 
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     kind: Mapped[str] = mapped_column(Text)
     body: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    position: Mapped[int | None] = mapped_column(BigInteger)
+    """Its place among the events of all jobs (store/team.py); none until somebody has placed it."""
 
 
 class Result(Base):

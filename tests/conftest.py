@@ -94,7 +94,7 @@ def empty(tries: int = 300) -> None:
         try:
             with transaction() as session:
                 session.execute(text("SET LOCAL lock_timeout = '100ms'"))
-                session.execute(text(f"TRUNCATE {tables} CASCADE"))
+                session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
                 return
         except OperationalError as error:
             if not left or not isinstance(error.orig, LockNotAvailable):

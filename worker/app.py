@@ -8,12 +8,12 @@ import threading
 import uuid
 from typing import Any
 
-from celery.signals import worker_init, worker_process_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_shutdown, worker_shutting_down
 from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from store import workers
+from store import logs, workers
 from store.database import engine, patiently, transaction
 from store.queue import celery
 from store.reaper import Reaper
@@ -34,12 +34,20 @@ reaper = Reaper()
 stopped = threading.Event()
 
 
+@setup_logging.connect
+def speak(**_: Any) -> None:
+    """Log as the api does, in the pool's processes too, and not as Celery would; of bells nothing: they are no facts."""
+    logs.configure()
+    logging.getLogger("celery").setLevel(logging.WARNING)
+
+
 @worker_init.connect
 def start(**_: Any) -> None:
     """Clear away what an earlier worker of this host left, then offer the devices and show signs of life.
 
     A database that is away is waited for. Celery would swallow any other error and go on with a worker that nobody knows.
     """
+    speak()
     try:
         worker_id = patiently(_register)
     except Exception as error:

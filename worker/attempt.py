@@ -9,7 +9,6 @@ import os
 import platform
 import signal
 import sys
-import traceback
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from core.errors import CorruptCheckpoint, Reason, SparringError
 from core.events import Event, Finished, Noticed, Phase
 from core.run import Place, Resume, run
 from core.spec import stored
-from store import artifacts, attempts, jobs, lookup, records
+from store import artifacts, attempts, jobs, logs, lookup, records
 from store.database import AWAY, patiently
 from store.settings import settings
 from store.tables import Checkpoint, Job
@@ -64,7 +63,7 @@ class Attempt:
                 return self._halt(full(error))
             return self._fail(Reason.MACHINE, f"{type(error).__name__}: {error}", retry=True)
         except Exception as error:
-            traceback.print_exc()
+            log.exception("an error of ours")
             return self._fail(Reason.INTERNAL, f"{type(error).__name__}: {error}", retry=False)
 
     def _run(self, job: Job) -> int:
@@ -148,11 +147,12 @@ def _machine(device: str) -> dict[str, Any]:
 def main() -> int:
     """The attempt that the environment names."""
     die_with_parent(int(os.environ["SPARRING_PARENT"]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     attempt = Attempt(
         uuid.UUID(os.environ["SPARRING_JOB"]), int(os.environ["SPARRING_FENCE"]), os.environ["SPARRING_SLOT"]
     )
-    return attempt.run()
+    with logs.about(job=attempt.job_id, fence=attempt.fence):
+        return attempt.run()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from core.events import (
     Selected,
     Witnessed,
 )
-from store import artifacts, attempts, feed, records
+from store import artifacts, attempts, backup, feed, records
 from store.database import patiently
 
 NOT_IN_EVENTS = {"series", "layers", "checkpoint", "path", *records.OUTCOMES}
@@ -52,8 +52,14 @@ class Recorder:
         forget: list[str] = []
         self._keep_file(event)
         self._commit(lambda session: self._write(session, event, forget), 1)
-        for digest in forget:
-            artifacts.remove(digest, self.job_id)
+        if forget:
+            patiently(lambda session: self._remove(session, forget))
+
+    def _remove(self, session: Session, digests: list[str]) -> None:
+        """Remove checkpoints that no row names; while a backup is under way they stay, for retention to find."""
+        if backup.removing(session):
+            for digest in digests:
+                artifacts.remove(digest, self.job_id)
 
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""
@@ -116,7 +122,11 @@ class Recorder:
 
     def _commit(self, write: Callable[[Session], bool], events: int) -> None:
         self.unsure = False
-        patiently(lambda session: self._once(session, write, events))
+        try:
+            patiently(lambda session: self._once(session, write, events))
+        except Fenced:
+            patiently(lambda session: attempts.refused(session, self.job_id, self.fence))
+            raise
         self.seq += events
         feed.announce(self.job_id)
 

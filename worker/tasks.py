@@ -4,7 +4,7 @@ import logging
 import os
 import uuid
 
-from store import feed, jobs
+from store import feed, jobs, logs
 from store.database import transaction
 from store.queue import TASK, celery
 from store.schedule import Claim
@@ -19,10 +19,12 @@ def run_next() -> None:
     """Claim the next job for this machine and run it to the end of its attempt; again, until there is none."""
     worker_id = uuid.UUID(os.environ[WORKER_ID])
     while claimed := claim(worker_id):
-        log.info("attempt %d of job %s on %s", claimed.fence, claimed.job_id, claimed.slots)
-        feed.announce(claimed.job_id)
-        Supervisor(claimed).run()
-        feed.announce(claimed.job_id)
+        with logs.about(worker=worker_id, job=claimed.job_id, fence=claimed.fence):
+            log.info("an attempt begins on %s", claimed.slots)
+            feed.announce(claimed.job_id)
+            Supervisor(claimed).run()
+            feed.announce(claimed.job_id)
+            log.info("the attempt has ended")
 
 
 def claim(worker_id: uuid.UUID) -> Claim | None:

@@ -6,15 +6,20 @@ from importlib.metadata import version
 import redis
 import torch
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Database, Known
 from api.schemas import Health, Me, Version, WorkerOut, Workers
-from store import feed, lookup, workers
+from api.traffic import registry
+from store import feed, lookup, metrics, workers
 from store.database import transaction
 from store.settings import settings
 
 router = APIRouter(tags=["system"])
+CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/healthz")
@@ -51,6 +56,25 @@ def _broker() -> bool:
 def versions() -> Version:
     """The versions that matter."""
     return Version(sparring=version("sparring"), torch=torch.__version__, python=platform.python_version())
+
+
+class State:
+    """The numbers of the store, for a registry of one answer."""
+
+    def __init__(self, found: list[Metric]) -> None:
+        self.found = found
+
+    def collect(self) -> list[Metric]:
+        """As prometheus-client asks for them."""
+        return self.found
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def prometheus(who: Known, session: Database) -> PlainTextResponse:
+    """The state of the service and this process's traffic, for Prometheus. Any token may read it."""
+    state = CollectorRegistry()
+    state.register(State(list(metrics.read(session))))
+    return PlainTextResponse(generate_latest(state) + generate_latest(registry), media_type=CONTENT)
 
 
 @router.get("/me")

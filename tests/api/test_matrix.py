@@ -69,6 +69,13 @@ ENTERS = {
     "joined": "    401       403    ok     ok         ok    401      403",
     "hidden": "    401       403    404    404        ok    401      403",
 }
+COPIES = {
+    "own": "       401       403    ok     ok         ok    401      403",
+    "team": "      401       403    ok     ok         ok    401      403",
+    "joined": "    401       403    ok     ok         ok    401      403",
+    "hidden": "    401       404    404    404        ok    401      403",
+}
+MAINTAINS = all_of("401      403    403    ok         ok    401      403")
 MATCH = {"headers": {"If-Match": "*"}}
 SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5", "project": "{project}"}
 ROW = {"rows": ["1"]}
@@ -104,7 +111,32 @@ TABLE: dict[str, Entry] = {
     "POST /api/v1/jobs": Entry(ENTERS, 201, {"json": SPEC}),
     "GET /api/v1/jobs/{name}": Entry(SEES),
     "GET /api/v1/jobs/{name}/spec": Entry(SEES),
+    "PATCH /api/v1/jobs/{name}": Entry(CHANGES, 200, MATCH | {"json": {"name": "{new}"}}),
+    "DELETE /api/v1/jobs/{name}": Entry(CHANGES, 204),
     "POST /api/v1/jobs/{name}/cancel": Entry(CHANGES),
+    "POST /api/v1/jobs/{name}/pause": Entry(CHANGES),
+    "POST /api/v1/jobs/{name}/resume": Entry(CHANGES, 409),
+    "POST /api/v1/jobs/{name}/requeue": Entry(CHANGES, 409, {"json": {}}),
+    "POST /api/v1/jobs/{name}/clone": Entry(COPIES, 201, {"json": {}}),
+    "POST /api/v1/jobs/batch": Entry(ENTERS, 201, {"json": {"jobs": [SPEC]}}),
+    "GET /api/v1/jobs/{name}/logs": Entry(SEES, 404),
+    "GET /api/v1/jobs/{name}/explain": Entry(SEES),
+    "GET /api/v1/events": Entry(KNOWN),
+    "GET /api/v1/metrics": Entry(KNOWN),
+    "GET /api/v1/usage": Entry(KNOWN),
+    "GET /api/v1/queues": Entry(KNOWN),
+    "GET /api/v1/queues/{name}": Entry(KNOWN, named="default"),
+    "PATCH /api/v1/queues/{name}": Entry(MAINTAINS, 200, MATCH | {"json": {"state": "open"}}, named="default"),
+    "POST /api/v1/queues/{name}/pause": Entry(MAINTAINS, named="default"),
+    "POST /api/v1/queues/{name}/resume": Entry(MAINTAINS, named="default"),
+    "POST /api/v1/queues/{name}/drain": Entry(MAINTAINS, named="default"),
+    "POST /api/v1/workers/{worker_id}/drain": Entry(MAINTAINS, 204),
+    "POST /api/v1/workers/{worker_id}/undrain": Entry(MAINTAINS, 204),
+    "GET /api/v1/quotas": Entry(KNOWN),
+    "GET /api/v1/quotas/{kind}/{name}": Entry(SEES, 404, named="{project}"),
+    "PUT /api/v1/quotas/{kind}/{name}": Entry(MANAGES, 200, {"json": {"weight": 2}}, named="{project}"),
+    "PATCH /api/v1/quotas/{kind}/{name}": Entry(MANAGES, 404, MATCH | {"json": {}}, named="{project}"),
+    "DELETE /api/v1/quotas/{kind}/{name}": Entry(MANAGES, 404, named="{project}"),
     "GET /api/v1/jobs/{name}/attempts": Entry(SEES),
     "GET /api/v1/jobs/{name}/metrics": Entry(SEES),
     "GET /api/v1/jobs/{name}/events": Entry(SEES),
@@ -158,7 +190,7 @@ TABLE: dict[str, Entry] = {
     "GET /jobs/{name}/parts/{part}": Entry(SEES),
     "GET /jobs/{name}/curves": Entry(SEES),
     "GET /jobs/{name}/spec.yaml": Entry(SEES),
-    "POST /jobs/{name}/cancel": Entry(CHANGES, 303, {"data": FORM}),
+    "POST /jobs/{name}/{verb}": Entry(CHANGES, 303, {"data": FORM}),
     "GET /presets": Entry(KNOWN),
     "GET /presets/{name}": Entry(KNOWN, named="thesis-4.1"),
     "POST /presets/{name}/run": Entry(SUBMITS, 303, {"data": FORM}, named="thesis-4.1"),
@@ -168,7 +200,15 @@ TABLE: dict[str, Entry] = {
     ),
     "POST /new/check": Entry(KNOWN, 200, {"json": {"yaml": "project: {project}"}}, login=False),
 }
-FILLED = {"file": "x", "figure": "weights", "form": "svg", "number": "0", "part": "header"}
+FILLED = {
+    "kind": "project",
+    "verb": "cancel",
+    "file": "x",
+    "figure": "weights",
+    "form": "svg",
+    "number": "0",
+    "part": "header",
+}
 
 
 def routes() -> list[str]:
@@ -222,7 +262,7 @@ class World:
 
     def ask(self, line: str, entry: Entry, actor: str, names: dict[str, str], **headers: str) -> httpx.Response:
         method, path = line.split()
-        filled = FILLED | {"name": entry.named.format(**names), "token_id": names["token"]}
+        filled = FILLED | {"name": entry.named.format(**names), "token_id": names["token"], "worker_id": self.worker}
         sent = filled_in(entry.sent, names)
         headers = {"accept": "*/*"} | sent.pop("headers", {}) | headers
         if actor != "anonymous":
@@ -239,6 +279,8 @@ DETAILS = parse({"dataset": "fashion_mnist_sample", "model": "lenet5", "resource
 def filled_in(value: Any, names: dict[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: filled_in(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled_in(inner, names) for inner in value]
     return value.format(**names) if isinstance(value, str) else value
 
 

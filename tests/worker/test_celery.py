@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +25,19 @@ from worker.transport import bell as bell_of_our_own
 
 
 @pytest.fixture
-def celery(database: Session, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
+def said(tmp_path_factory) -> Path:
+    """What the worker writes to its standard error stream."""
+    return tmp_path_factory.mktemp("said") / "log"
+
+
+@pytest.fixture
+def celery(database: Session, tmp_path, said: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker with two slots on the CPU."""
     command = [
         sys.executable,
         "-m",
         "celery",
+        "--quiet",
         "-A",
         "worker.app",
         "worker",
@@ -40,7 +48,8 @@ def celery(database: Session, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
     ]
     changed = {"SPARRING_CPU_SLOTS": "2", "SPARRING_HEARTBEAT_SECONDS": "0.2", "SPARRING_WORK": str(tmp_path)}
     changed["SPARRING_REAPER_SECONDS"] = "1"  # the tests' own api sleeps, a worker does not
-    with subprocess.Popen(command, env=os.environ | changed | {"CUDA_VISIBLE_DEVICES": ""}) as process:
+    changed |= {"SPARRING_LOG_FORMAT": "json", "CUDA_VISIBLE_DEVICES": ""}
+    with said.open("wb") as log, subprocess.Popen(command, env=os.environ | changed, stderr=log) as process:
         yield process
         process.kill()
 
@@ -59,8 +68,10 @@ def busy(session: Session) -> int:
     return session.execute(select(func.count(func.distinct(Slot.number))).where(Slot.job_id.is_not(None))).scalar()
 
 
-def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(database: Session, celery, tmp_path) -> None:
-    """The specification is none, so each attempt fails as soon as torch is there."""
+def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(
+    database: Session, celery, tmp_path, said: Path
+) -> None:
+    """The specification is none, so each attempt fails as soon as torch is there; the logs say so, a JSON object a line."""
     asked = [queue(database, tokens.user_named(database, "ada")).id for _ in range(2)]
     database.commit()
     bell.ring()
@@ -69,10 +80,18 @@ def test_a_worker_with_two_slots_runs_two_jobs_at_once_and_cleans_up(database: S
     until(lambda session: all(records.files(session, one) for one in asked), 20, "two logs")
     for one in asked:
         path, _ = records.file(database, one, "attempt-1.log")
-        assert "ValidationError" in path.read_text()
+        (line,) = [line for line in map(json.loads, path.read_text().splitlines()) if "error" in line]
+        assert "ValidationError" in line["error"]
+        assert (line["job"], line["fence"]) == (str(one), 1)
     until(lambda _: os.listdir(tmp_path) == ["slots"], 5, "no folders left")
     celery.send_signal(signal.SIGTERM)
     assert celery.wait(60) == 0
+    lines = [json.loads(line) for line in said.read_text().splitlines() if line.startswith("{")]
+    assert any(line["message"].endswith("offers cpu:0 x 2") for line in lines)
+    assert not any("run_next" in line["message"] for line in lines)
+    begun = [line for line in lines if line["message"].startswith("an attempt begins on cpu:0")]
+    assert {line["job"] for line in begun} == set(map(str, asked))
+    assert [(line["logger"], line["fence"], len(line["worker"])) for line in begun] == [("worker.tasks", 1, 36)] * 2
 
 
 class Trap:
