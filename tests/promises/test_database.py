@@ -1,0 +1,57 @@
+"""P6: Postgres is killed under load, and once is away for three leases. What it has acknowledged is there afterwards."""
+
+import time
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from promises.account import account
+from promises.clerk import Clerk
+from promises.crew import Crew
+from promises.processes import until
+from witness import crash
+
+pytestmark = pytest.mark.slow
+LEASE = 3.0
+
+
+def written(crew: Crew) -> int:
+    """How many events are kept."""
+    return int(crew.sql("SELECT count(*) FROM events WHERE kind = 'epoch_ended'")[0][0])
+
+
+def back(crew: Crew, clerk: Clerk) -> float:
+    """Start Postgres again; seconds until a job is accepted again and an attempt writes again."""
+    began, accepted = time.monotonic(), len(clerk.accepted)
+    crew.postgres.start()
+    before = written(crew)
+    until(lambda: len(clerk.accepted) > accepted and written(crew) > before, 60, "work to go on")
+    return time.monotonic() - began
+
+
+def test_p06_postgres_may_be_killed(
+    hire: Callable[..., Crew], times: Callable[[str], int], luck: Random, keep: Callable[..., None]
+) -> None:
+    crew = hire(2, CPU_SLOTS="2")
+    clerk = Clerk(crew, lambda number: f"work-{luck.randint(20, 60)}-50-{number}", pause=0.5)
+    clerk.start()
+    until(lambda: written(crew) > 5, 60, "the first epochs")
+    kills, slowest = times("kills of Postgres"), 0.0
+    for _ in range(kills):
+        time.sleep(luck.uniform(0, 2))
+        crash(crew.postgres)
+        slowest = max(slowest, back(crew, clerk))
+    crash(crew.postgres)
+    time.sleep(3 * LEASE)
+    slowest = max(slowest, back(crew, clerk))
+    clerk.stop()
+    until(lambda: not crew.counts().keys() & {"queued", "running"}, 1200, "all jobs to end", pause=0.5)
+    found = account(crew, clerk.accepted)
+    reclaimed = found.outcomes.get("lost", 0)
+    figure = (
+        f"{len(found.missing) + len(found.lost)} acknowledged commits missing, {reclaimed} attempts reclaimed, "
+        f"work went on {slowest:.1f} s after the start at most"
+    )
+    right = not found.missing and not found.lost and not found.doubled and not reclaimed and not clerk.unexpected
+    keep(right and slowest <= 5, figure, kills_of_Postgres=kills, outages_of_3_leases=1, jobs=found.accepted)
