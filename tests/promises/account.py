@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def _job(crew: Crew, found: Account, name: str, job: str, tried: list[Tried]) ->
     told = {epoch for one in tried for epoch in one.kept}
     found.missing += [f"{name}: epoch {epoch}" for epoch in sorted(told - set(committed))]
     found.refused += sum(one.refused for one in tried)
-    for before, after in zip(tried, tried[1:], strict=False):
+    for before, after in pairwise(tried):
         found.repeated[max(0, max(before.began, default=0) - after.resumed)] += 1
 
 

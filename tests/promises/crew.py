@@ -138,7 +138,7 @@ class Crew(Stack):
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
-        return {state: number for state, number in self.sql("SELECT state, count(*) FROM jobs GROUP BY state")}
+        return dict(map(tuple, self.sql("SELECT state, count(*) FROM jobs GROUP BY state")))
 
     def working(self) -> dict[str, str]:
         """The workers that run a job, by name, and which attempt, as the traces are named."""

@@ -35,7 +35,7 @@ def test_p05_all_jobs_run_though_the_broker_is_flushed(
         for flushed in range(flushes):
             broker.flushall()
             ran = jobs * (flushed + 1) // (flushes + 1)  # the flushes are spread over the whole queue
-            until(lambda: crew.counts().get("succeeded", 0) >= ran, 600, f"{ran} jobs to end", pause=0.2)  # noqa: B023
+            until(lambda: crew.counts().get("succeeded", 0) >= ran, 600, f"{ran} jobs to end", pause=0.2)
     finished(crew, 600)
     found = account(crew, accepted)
     figure = f"{found.succeeded} of {jobs} ran after {flushes} FLUSHALL"
