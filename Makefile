@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all throughput rows sample docs clean
+.PHONY: help install lock demo up lint format types test test-all promises chaos throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,12 @@ test: install  ## the default suite: real Postgres, real broker, real processes;
 
 test-all: install  ## with the slow tests too
 	$(BIN)/pytest -m "not gpu"
+
+promises: install  ## try what is promised as often as promised, and write docs/reference/promises; ONLY=P5,P6
+	$(BIN)/python tests/promises/keep.py $(ONLY)
+
+chaos: install  ## everything that may go wrong, at once, for MINUTES (60)
+	$(BIN)/python tests/promises/chaos.py $(or $(MINUTES),60)
 
 throughput: install  ## images a second of adversarial training; DATA=folder with CIFAR-10
 	$(BIN)/python benchmarks/throughput.py $(or $(DATA),data)

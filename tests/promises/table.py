@@ -110,7 +110,7 @@ REPETITIONS = {
     "truncations": (20, 200),
     "kills during the write": (5, 50),
     "jobs beside the poison": (3, 20),
-    "jobs under wrong clocks": (4, 40),
+    "jobs under wrong clocks": (4, 20),
     "jobs in the queue": (2_000, 50_000),
     "claims": (100, 1_000),
     "lists": (20, 200),

@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
+from promises import faults
 from promises.account import Account, account
 from promises.clerk import Clerk
-from promises.crew import FROZEN, THAWED, Crew, Hand
+from promises.crew import Crew
 from promises.processes import Mourning, marked, until
 
 pytestmark = pytest.mark.slow
@@ -29,36 +30,6 @@ class Campaign:
     orphans: int
 
 
-def chosen(crew: Crew, luck: Random) -> Hand:
-    """A worker with something to lose: most times one whose attempt computes, else one that has just claimed a job."""
-    computes = luck.random() < 0.8
-
-    def candidates() -> list[str]:
-        working = crew.working()
-        return sorted(name for name in working if not computes or (crew.traces / working[name]).exists())
-
-    hand = crew.parts[luck.choice(until(candidates, 120, "a worker at work"))]
-    assert isinstance(hand, Hand)
-    time.sleep(luck.uniform(0, 1))
-    return hand
-
-
-def kill(crew: Crew, luck: Random, mourning: Mourning) -> None:
-    """`kill -9` of a worker at a random moment of its work; another takes its place at once."""
-    hand = chosen(crew, luck)
-    hand.kill()
-    mourning.note(hand.mark)
-    crew.tend()
-
-
-def freeze(crew: Crew, luck: Random) -> None:
-    """Stop all processes of a worker at a random moment, for longer than a lease; then let them go on, too late."""
-    hand = chosen(crew, luck)
-    hand.signal(FROZEN)
-    time.sleep(LEASE + 2)
-    hand.signal(THAWED)
-
-
 @pytest.fixture(scope="module")
 def campaign(hire: Callable[..., Crew], times: Callable[[str], int], luck: Random) -> Campaign:
     crew, mourning = hire(3), Mourning()
@@ -69,11 +40,12 @@ def campaign(hire: Callable[..., Crew], times: Callable[[str], int], luck: Rando
     acts = ["kill"] * kills + ["freeze"] * freezes + ["ring"] * bells
     for act in luck.sample(acts, len(acts)):
         if act == "kill":
-            kill(crew, luck, mourning)
+            mourning.note(faults.kill(crew, luck).mark)
+            crew.tend()
         elif act == "freeze":
-            freeze(crew, luck)
+            faults.freeze(crew, luck)
         else:
-            crew.ring(2)
+            faults.ring(crew, luck)
     clerk.stop()
     assert clerk.unexpected == []
     outlived = mourning.end()

@@ -91,7 +91,7 @@ def test_p17_ten_users_get_equal_shares(
 
 
 def test_p18_a_claim_among_many_is_quick(
-    database: Session, crowd: uuid.UUID, times: Callable[[str], int], keep: Callable[..., None]
+    database: Session, crowd: uuid.UUID, times: Callable[[str], int], slack: float, keep: Callable[..., None]
 ) -> None:
     queue(database, tokens.user_named(database, "bob"))
     database.commit()
@@ -101,11 +101,16 @@ def test_p18_a_claim_among_many_is_quick(
         took.append(seconds)
         finish(found, 1)
     slowest = p99(took) * 1000
-    keep(slowest <= 10, f"claim p99 {slowest:.1f} ms", claims=len(took), jobs_in_the_queue=times("jobs in the queue"))
+    keep(
+        slowest <= 10 * slack,
+        f"claim p99 {slowest:.1f} ms",
+        claims=len(took),
+        jobs_in_the_queue=times("jobs in the queue"),
+    )
 
 
 def test_p18_a_list_of_many_is_quick(
-    api: httpx.Client, crowd: uuid.UUID, times: Callable[[str], int], keep: Callable[..., None]
+    api: httpx.Client, crowd: uuid.UUID, times: Callable[[str], int], slack: float, keep: Callable[..., None]
 ) -> None:
     """The newest fifty, the next page, those in a state, those of a name: as the dashboard asks for them."""
     took, asked = [], [{}, {"state": "queued"}, {"q": "job"}]
@@ -117,4 +122,4 @@ def test_p18_a_list_of_many_is_quick(
         assert len(answer.json()["items"]) == 50
         asked[0] = {"cursor": answer.json()["next_cursor"]}
     slowest = p99(took) * 1000
-    keep(slowest <= 100, f"list p99 {slowest:.0f} ms", lists=len(took))
+    keep(slowest <= 100 * slack, f"list p99 {slowest:.0f} ms", lists=len(took))
