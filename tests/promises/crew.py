@@ -148,6 +148,11 @@ class Crew(Stack):
         attempts = dict(map(tuple, rows))
         return {hand.name: attempts[hand.pid] for hand in self.hands if hand.pid in attempts}
 
+    def trace(self, attempt: str) -> str:
+        """What an attempt has done so far; nothing if it has not come to its science."""
+        path = self.traces / attempt
+        return path.read_text() if path.exists() else ""
+
     def ring(self, times: int) -> None:
         """Ring bells that nobody asked for."""
         from celery import Celery

@@ -14,16 +14,15 @@ from witness import crash
 
 
 def chosen(crew: Crew, luck: Random) -> Hand:
-    """A worker with something to lose: most times one whose attempt computes, else one that has just claimed a job."""
+    """A worker with something to lose: most times one whose attempt has kept an epoch, else any that has claimed a job."""
     computes = luck.random() < 0.8
 
     def candidates() -> list[str]:
-        working = crew.working()
-        return sorted(name for name in working if not computes or (crew.traces / working[name]).exists())
+        return sorted(n for n, attempt in crew.working().items() if not computes or '"kept"' in crew.trace(attempt))
 
     hand = crew.parts[luck.choice(until(candidates, 120, "a worker at work"))]
     assert isinstance(hand, Hand)
-    time.sleep(luck.uniform(0, 1))
+    time.sleep(luck.uniform(0, 0.5))
     return hand
 
 

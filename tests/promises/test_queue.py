@@ -1,4 +1,7 @@
-"""P1, P2, P3, P16: workers that are killed, frozen and rung up for nothing, while jobs keep coming. One campaign, four promises."""
+"""P1, P2, P3, P16: workers that are killed, frozen and rung up for nothing, while jobs keep coming. One campaign, four promises.
+
+A job that has lost ten workers fails, and says so; here that limit is out of reach, since a few jobs meet all the kills.
+"""
 
 import time
 from collections.abc import Callable
@@ -32,8 +35,8 @@ class Campaign:
 
 @pytest.fixture(scope="module")
 def campaign(hire: Callable[..., Crew], times: Callable[[str], int], luck: Random) -> Campaign:
-    crew, mourning = hire(3), Mourning()
-    clerk = Clerk(crew, lambda number: f"work-{luck.randint(10, 60)}-{luck.choice((20, 50, 100))}-{number}", depth=10)
+    crew, mourning = hire(3, MAX_LOSSES="1000"), Mourning()
+    clerk = Clerk(crew, lambda number: f"work-{luck.randint(5, 30)}-{luck.choice((50, 100, 200))}-{number}", depth=10)
     mourning.start()
     clerk.start()
     kills, freezes, bells = times("kills of workers"), times("freezes"), times("doubled bells")
