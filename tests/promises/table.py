@@ -106,6 +106,7 @@ REPETITIONS = {
     "drains": (2, 20),
     "pauses": (2, 5),
     "kills in one run": (2, 5),
+    "sparsifiers": (3, 6),
     "bit flips": (40, 400),
     "truncations": (20, 200),
     "kills during the write": (5, 50),
