@@ -27,8 +27,8 @@ def times(request: pytest.FixtureRequest) -> Callable[[str], int]:
 
 @pytest.fixture(scope="module")
 def slack(request: pytest.FixtureRequest) -> float:
-    """By how much milliseconds may be exceeded where others use the machine, too: not at all for the record."""
-    return 1 if full(request.config) else 20
+    """By how much short times may be exceeded where others use the machine, too: not at all for the record."""
+    return 1 if full(request.config) else 10
 
 
 @pytest.fixture

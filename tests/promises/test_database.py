@@ -41,7 +41,7 @@ def back(crew: Crew) -> float:
 
 
 def test_p06_postgres_may_be_killed(
-    hire: Callable[..., Crew], times: Callable[[str], int], luck: Random, keep: Callable[..., None]
+    hire: Callable[..., Crew], times: Callable[[str], int], luck: Random, slack: float, keep: Callable[..., None]
 ) -> None:
     crew = hire(2, CPU_SLOTS="2")
     clerk = Clerk(crew, lambda number: f"work-{luck.randint(20, 60)}-100-{number}", depth=10)
@@ -64,4 +64,4 @@ def test_p06_postgres_may_be_killed(
         f"work went on {slowest:.1f} s after the start at most"
     )
     right = not found.missing and not found.lost and not found.doubled and not reclaimed and not clerk.unexpected
-    keep(right and slowest <= 5, figure, kills_of_Postgres=kills, outages_of_3_leases=1, jobs=found.accepted)
+    keep(right and slowest <= 5 * slack, figure, kills_of_Postgres=kills, outages_of_3_leases=1, jobs=found.accepted)
