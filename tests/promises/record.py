@@ -53,8 +53,9 @@ def row(name: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """This machine, as the figures depend on it."""
-    return f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    """This machine, as the figures depend on it; the load tells how many processes wanted its cores, ours and others."""
+    load = f"load {os.getloadavg()[1]:.0f} on {len(os.sched_getaffinity(0))} cores"
+    return f"{cpu_model()}, {load}, Python {platform.python_version()}"
 
 
 def page(rows: list[dict[str, Any]]) -> str:

@@ -117,3 +117,6 @@ REPETITIONS = {
     "lists": (20, 200),
 }
 """In the suite; for the record."""
+
+POINTED = {"P27": ("tests/local/", "tests/e2e/test_up.py")}
+"""Promises whose figures are those of tests that stand elsewhere: `make promises` runs these."""
