@@ -1,7 +1,7 @@
 """`make chaos [MINUTES=60]`: a service under load while everything that may go wrong does, at once; then the account.
 
 Workers, pool processes, the api, Postgres and the broker are killed, workers freeze for longer than a lease, the broker is
-flushed, bells ring for nothing, running jobs are cancelled. Leaves with 0 if each accepted job was brought to its end once.
+flushed, bells ring for nothing. Leaves with 0 if each accepted job was brought to its end once.
 """
 
 import random
@@ -38,10 +38,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 
 def chaos(crew: Crew, minutes: float, luck: random.Random) -> tuple[Counter[str], list[str]]:
     """Break things for some minutes, then wait for the end of all jobs: what was done, and what is wrong."""
-    clerk, done = (
-        Clerk(crew, lambda n: f"work-{luck.randint(10, 60)}-{luck.choice((20, 50))}-{n}", depth=10),
-        Counter[str](),
-    )
+    clerk = Clerk(crew, lambda n: f"work-{luck.randint(10, 60)}-{luck.choice((20, 50))}-{n}", depth=10)
+    done = Counter[str]()
     clerk.start()
     names, weights = list(FAULTS), [weight for _, weight in FAULTS.values()]
     end = time.monotonic() + 60 * minutes
