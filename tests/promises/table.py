@@ -12,7 +12,11 @@ class Promise(NamedTuple):
 
 
 PROMISES = {
-    "P1": Promise("an accepted job is never lost", "200 `kill -9` of workers at random moments", "0 lost"),
+    "P1": Promise(
+        "an accepted job is never lost",
+        "200 `kill -9` of workers at random moments, with no limit of losses a job (else ten)",
+        "0 lost",
+    ),
     "P2": Promise(
         "no job gives two results",
         "the same, 20 freezes longer than the lease, 300 doubled bells",
