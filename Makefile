@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all audit-dependencies soak throughput rows sample docs clean
+.PHONY: help install lock demo up lint format types test test-all promises chaos soak audit-dependencies throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,12 @@ test: install  ## the default suite: real Postgres, real broker, real processes;
 
 test-all: install  ## with the slow tests too
 	$(BIN)/pytest -m "not gpu"
+
+promises: install  ## try what is promised as often as promised, and write docs/reference/promises; ONLY=P5,P6
+	$(BIN)/python tests/promises/keep.py $(ONLY)
+
+chaos: install  ## everything that may go wrong, at once, for MINUTES (60)
+	$(BIN)/python tests/promises/chaos.py $(or $(MINUTES),60)
 
 audit-dependencies:  ## known faults in what is pinned; needs the internet, and fails where it can ask nobody
 	@$(PYTHON) -m venv $(VENV)-audit

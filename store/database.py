@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import CheckConstraint, DateTime, Engine, MetaData, create_engine
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from store.settings import settings
@@ -20,6 +20,9 @@ from store.settings import settings
 Found = TypeVar("Found")
 AWAY = (OperationalError, InterfaceError)
 """What is raised while Postgres is away; every other error comes again however often one tries."""
+IDLE_SECONDS = 30
+"""A transaction in which nothing happens for so long is that of a machine that was frozen or cut off: Postgres ends it, since
+its locks would hold everybody up (the reaper's lock, the row of a job)."""
 log = logging.getLogger(__name__)
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -51,7 +54,9 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
 @cache
 def engine(url: str | None = None) -> Engine:
     """One engine a process and address; a dead connection is noticed before it is used."""
-    return create_engine(url or settings().database_url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s"}
+    address = url or settings().database_url
+    return create_engine(address, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=options)
 
 
 @contextmanager
@@ -72,11 +77,16 @@ def patiently(work: Callable[[Session], Found]) -> Found:
         try:
             with transaction() as session:
                 return work(session)
-        except AWAY as error:
-            if time.monotonic() - began > settings().silence_seconds:
+        except DBAPIError as error:
+            if not _is_away(error) or time.monotonic() - began > settings().silence_seconds:
                 raise
             log.warning("Postgres is away: %s", str(error).splitlines()[0])
         time.sleep(1)
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether Postgres is away, or has ended this session alone."""
+    return isinstance(error, AWAY) or error.connection_invalidated
 
 
 def uuid7() -> uuid.UUID:

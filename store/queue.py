@@ -13,6 +13,8 @@ from store.settings import settings
 
 TASK = "sparring.run_next"
 QUEUE = "sparring"
+PATIENCE = {"socket_timeout": 5, "socket_connect_timeout": 2, "max_retries": 1, "interval_start": 0, "interval_step": 0}
+"""A broker that refuses is asked once more, at once: between two tries kombu would sleep for two seconds."""
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +35,7 @@ def celery() -> Celery:
         worker_pool_start_method="spawn",
         task_publish_retry=False,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 2, "max_retries": 1},
+        broker_transport_options=PATIENCE,
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
