@@ -36,6 +36,8 @@ from core.witness import About
 
 Told = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of each image the share of the draws in which it is right, the class said, the distance, the queries. (n,) each."""
+FORM = 2
+"""Of the state in checkpoints: what is kept of each image."""
 EOT_IMAGES = 64
 """Test images on which the number of draws is chosen."""
 
@@ -76,7 +78,7 @@ class Evaluation:
         under_way = {"of": self.of, "state": self.trial.state} if self.trial else None
         candidates = [tuple(one) if one else None for one in (self.clean, self.worst)]
         measured = {"eot": self.eot, "frozen": self.frozen}
-        return {"network": self.network, "candidates": candidates, "trial": under_way, **measured}
+        return {"form": FORM, "network": self.network, "candidates": candidates, "trial": under_way, **measured}
 
     @property
     def finished(self) -> bool:

@@ -30,7 +30,7 @@ from core.channels import layers
 from core.datasets.base import Splits
 from core.device import numerics
 from core.errors import Cancelled, InvalidSpec, OutOfMemory, Problem, UnreadableModel
-from core.evaluate import Evaluation
+from core.evaluate import FORM, Evaluation
 from core.events import (
     TRAINED,
     Checked,
@@ -123,7 +123,9 @@ class Run:
         self.audited: dict[str, Any] | None = None
 
     def _go_on(self, saved: dict[str, Any]) -> None:
-        """Take up what a checkpoint behind training knows."""
+        """Take up what a checkpoint behind training knows; an evaluation that an older Sparring has left begins anew."""
+        if saved["under_way"] and saved["under_way"].get("form") != FORM:
+            saved = forgetting(saved, "evaluate")
         self.trained = saved["net"]
         self.scored = [Scored.model_validate(scored) for scored in saved["scored"]]
         self.under_way, self.audited = saved["under_way"], saved.get("audit")

@@ -185,7 +185,8 @@ def job_spec(name: str, who: Visitor, session: Database) -> Response:
 def job_change(name: str, verb: Verb, request: Request, form: Form, who: Visitor, session: Database) -> Response:
     """Cancel, pause, resume or requeue a job; then the page again, or its header."""
     check_form(request, form, who)
-    job = seen(session, writer(who), name, "change")
+    job = seen(session, who, name, "change")
+    writer(who)
     requeued(session, who, job) if verb == "requeue" else change(session, who, job, verb)
     session.flush()
     session.refresh(job)

@@ -163,12 +163,12 @@ def test_a_clone_with_one_key_is_made_once(api) -> None:
 def test_an_edit_wants_the_version_that_was_seen(api, database: Session) -> None:
     submit(api)
     tag = api.get(f"{JOBS}/1").headers["etag"]
-    refused(api.patch(f"{JOBS}/1", json={"name": "b"}), 428, "precondition_required")
+    refused(api.patch(f"{JOBS}/1", json={"name": "b"}), 428, "if_match_missing")
     done_ = api.patch(f"{JOBS}/1", json={"name": "b", "priority": "high"}, headers={"If-Match": tag})
     assert (done_.status_code, done_.json()["name"], done_.json()["priority"]) == (200, "b", 1)
     assert done_.headers["etag"] == api.get(f"{JOBS}/1").headers["etag"] != tag
     late = api.patch(f"{JOBS}/1", json={"name": "c"}, headers={"If-Match": tag})
-    assert done_.headers["etag"] in refused(late, 412, "precondition_failed")
+    assert done_.headers["etag"] in refused(late, 412, "changed_meanwhile")
     assert api.get(f"{JOBS}/1/spec").json()["name"] == "b"
     deadline = {"deadline": FUTURE.isoformat()}
     assert api.patch(f"{JOBS}/1", json=deadline, headers={"If-Match": "*"}).json()["deadline"]

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from made import CPU, queue
-from store import jobs, logs, tokens, workers
+from store import attempts, jobs, logs, tokens, workers
 from store.database import transaction
 from worker.recorder import Fenced, Recorder
 
@@ -50,7 +50,7 @@ def test_jobs_slots_attempts_and_refused_writes_are_what_the_tables_hold(api) ->
     stale = Recorder(lost.job_id, lost.fence, 0)
     for _ in range(2):
         try:
-            stale._commit(lambda session: jobs.summarise(session, lost.job_id, lost.fence, trust="passed"), 0)
+            stale._commit(lambda session: attempts.summarise(session, lost.job_id, lost.fence, trust="passed"), 0)
         except Fenced:
             continue
     found = scraped(api)

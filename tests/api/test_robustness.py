@@ -124,19 +124,22 @@ def test_a_curve_is_placed_by_radius_and_share_and_its_protocol() -> None:
 
 
 def test_pictures_are_of_images_that_an_attack_broke() -> None:
+    def sample(n: int, right: dict[str, bool], worst: Worst | None) -> Sample:
+        return Sample(n, right, {}, {}, {}, worst)
+
     right, wrong = {"strict/clean": True, "strict/worst_case": True}, {"strict/clean": True, "strict/worst_case": False}
     by_attack, by_chance = Worst(3, "strict/pgd5", 0.25, 0.0998), Worst(3, None, 0.25, 0.0)
     lost = {"strict/clean": False, "strict/worst_case": False}
     some = [
-        Sample(0, right, by_attack),
-        Sample(1, wrong, by_chance),
-        Sample(2, lost, by_attack),
-        Sample(3, wrong, None),
+        sample(0, right, by_attack),
+        sample(1, wrong, by_chance),
+        sample(2, lost, by_attack),
+        sample(3, wrong, None),
     ]
-    found = robustness.pictures([*some, *(Sample(n, wrong, by_attack) for n in range(4, 20))], SPEC["threat"], 64)
+    found = robustness.pictures([*some, *(sample(n, wrong, by_attack) for n in range(4, 20))], SPEC["threat"], 64)
     assert [one.n for one in found] == [4, 5, 6, 7, 8, 9]
     assert (found[0].by, found[0].words) == ("strict/pgd5", "right in 25 % of 64 draws · ℓ∞ distance 0.0998")
-    (single,) = robustness.pictures([Sample(4, wrong, by_attack)], SPEC["threat"], 1)
+    (single,) = robustness.pictures([sample(4, wrong, by_attack)], SPEC["threat"], 1)
     assert single.words == "ℓ∞ distance 0.0998"
 
 

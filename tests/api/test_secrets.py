@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from store import feed, jobs, tokens
+from store import feed, lookup, tokens
 from store.database import Base, transaction
 
 PAGE = {"accept": "text/html", "authorization": "", "origin": "http://127.0.0.1:8000"}
@@ -55,7 +55,7 @@ def test_the_secrets_of_a_day_are_found_nowhere(api, token: str, database: Sessi
     def broken(*_: object) -> None:
         raise RuntimeError("it breaks")
 
-    monkeypatch.setattr(jobs, "page", broken)
+    monkeypatch.setattr(lookup, "page", broken)
     answers.append(api.get("/api/v1/jobs", headers={"Authorization": f"Bearer {rotated}"}).text)
     monkeypatch.undo()
     assert "it breaks" in logged(caplog), "the crash is in the log"

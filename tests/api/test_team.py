@@ -75,7 +75,11 @@ def follow(after: int | None, act: Callable[[], None], until: str) -> list[tuple
 
     writer = threading.Thread(target=act)
     writer.start()
-    asyncio.run(asyncio.wait_for(read(), 30))
+    reader = threading.Thread(
+        target=lambda: asyncio.run(asyncio.wait_for(read(), 30))
+    )  # the browser tests have a loop here
+    reader.start()
+    reader.join()
     writer.join()
     hub.stop()
     return chunks

@@ -124,7 +124,7 @@ def test_a_service_that_does_not_answer_leaves_with_5(service: Any) -> None:
 
 
 def test_a_token_is_made(service: Any) -> None:
-    assert sparring(service, "token", "laptop").startswith("spr_")
+    assert sparring(service, "token", "new", "laptop").startswith("spr_")
 
 
 def test_a_job_runs_here_without_a_service(tmp_path: Path, file: Path, name: str) -> None:

@@ -19,6 +19,7 @@ from core.errors import CorruptCheckpoint
 from core.events import CheckpointSaved
 from made import CPU, queue
 from store import artifacts, feed, jobs, records, tokens, workers
+from store.database import transaction
 from store.settings import settings
 from worker.attempt import Attempt
 from worker.recorder import Recorder
@@ -74,7 +75,10 @@ def damaged(data: bytes, luck: Random, flip: bool) -> bytes:
 
 def resumed_at(attempt: Attempt) -> int | None:
     """The epoch from which the attempt would go on, by what the file itself says."""
-    resume = attempt._resume("cpu")
+    with transaction() as session:
+        job = jobs.find(session, attempt.job_id)
+    assert job
+    resume = attempt._resume(job, "cpu")
     return int(checkpoint.load(resume.path, resume.sha256)["epoch"]) if resume else None
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from made import CPU, queue
-from store import gate, jobs, quotas, schedule, usage, workers
+from store import gate, jobs, lookup, quotas, schedule, usage, workers
 from store.estimate import History, seconds
 from store.explain import Explanation, explain
 from store.tables import Dependency, Job
@@ -174,7 +174,7 @@ def test_a_job_of_two_gpus_gets_two_devices_in_one_claim(database: Session, ada)
     assert (
         database.execute(text("SELECT count(*) FROM slots WHERE job_id = :job"), {"job": claimed.job_id}).scalar() == 2
     )
-    assert jobs.attempts(database, claimed.job_id)[0].device == "gpu:0,gpu:1"
+    assert lookup.attempts(database, claimed.job_id)[0].device == "gpu:0,gpu:1"
     assert jobs.claim(database, machine) is None
 
 

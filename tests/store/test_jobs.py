@@ -8,13 +8,10 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
-from made import CPU, queue, spec
+from made import ALL, CPU, queue, spec
 from store import attempts, feed, jobs, lookup, schedule, submission, workers
 from store.database import transaction
-from store.sight import Eyes
 from store.tables import Attempt, Job, Slot
-
-ALL = Eyes(uuid.UUID(int=0), everything=True)
 
 
 def running(session: Session, owner: uuid.UUID, worker: uuid.UUID) -> tuple[uuid.UUID, int]:

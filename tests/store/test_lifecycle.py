@@ -8,6 +8,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
+from made import ALL as EYES
 from made import queue
 from store import jobs, lookup, reaper, records
 from store.database import Base
@@ -286,7 +287,7 @@ def test_an_edit_changes_columns_and_specification_of_the_version_that_was_seen(
     assert (job.name, job.priority, job.deadline, job.version) == ("b", 1, other, 2)
     assert (job.spec["name"], job.spec["resources"]["priority"]) == ("b", "high")
     assert job.spec["resources"]["deadline"] == "2099-01-01T00:00:00+00:00"
-    assert lookup.page(database, lookup.Filter(text="b"), 10, None)
+    assert lookup.page(database, lookup.Filter(EYES, text="b"), 10, None)
 
 
 def test_a_deleted_job_leaves_no_row_behind(database: Session, ada, worker) -> None:

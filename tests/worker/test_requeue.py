@@ -58,7 +58,13 @@ def tried(session: Session, job: Job) -> int:
 def found(session: Session, job: Job) -> dict[Any, Any]:
     session.expire_all()
     every = records.results(session, job.id) + records.exported(session, job.id)
-    return {(one["network"], one["label"]): (one["accuracy"], one["survived"]) for one in every}
+    return {(one["network"], one["label"]): (one["accuracy"], became(session, job, one)) for one in every}
+
+
+def became(session: Session, job: Job, score: dict[str, Any]) -> Any:
+    """What became of each image under the attack of a score."""
+    told = records.outcomes(session, job.id, score["network"])
+    return next(one["survived"] for one in told if one["label"] == score["label"])
 
 
 def test_a_requeue_from_evaluate_trains_nothing_and_finds_the_same_to_the_bit(database: Session, trained: Job) -> None:
