@@ -9,7 +9,8 @@ from store import schedule
 
 HAD = """
 SELECT {table}.id, {table}.name, coalesce(sum(greatest(j.gpus, 1) * extract(
-    epoch FROM coalesce(a.ended_at, now()) - greatest(a.started_at, now() - make_interval(days => :days)))), 0)::float8 / 3600
+    epoch FROM coalesce(a.ended_at, now()) - greatest(a.started_at, now() - make_interval(days => :days))))
+    FILTER (WHERE a.job_id IS NOT NULL), 0)::float8 / 3600
 FROM {table} LEFT JOIN jobs j ON j.{column} = {table}.id
 LEFT JOIN attempts a ON a.job_id = j.id AND coalesce(a.ended_at, now()) > now() - make_interval(days => :days)
 GROUP BY {table}.id, {table}.name ORDER BY {table}.name
