@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from api.schemas import Printable, Wire
 
-MOST_METHODS, MOST_SEEDS = 10, 20
-"""A resample of the bootstrap costs as many products as there are images: more would keep others waiting."""
+MOST_METHODS, MOST_SEEDS = 6, 20
+"""Six methods are 15 pairs. 45 pairs of 20 seeds and 10,000 images take half a minute: that would keep others waiting."""
 Outcome = Literal["right_or_wrong", "shares", "right_in_half"]
 
 

@@ -44,7 +44,8 @@ class SampleOut(Wire):
     right: dict[str, bool]
     """Whether the network was right on it, by `protocol/label`; on a random network, in half of the draws or more."""
     predicted: dict[str, int]
-    """The class that the network said of what was judged; on a random network, in most draws. Older scores have none."""
+    """The class said most often of what was judged. On a random network it may be the true one of an image that counts as
+    wrong, being said in fewer than half of the draws. Older scores have none."""
     distance: dict[str, float]
     """How far that lies from the clean image, in the attack's norm."""
     queries: dict[str, int]

@@ -158,7 +158,7 @@ def beside_foolbox(name: str, net: nn.Module, images: Split) -> Iterator[str]:
 
 
 def nearest(net: nn.Module, x: Tensor, y: Tensor, same: bool) -> list[object]:
-    """The cells of a row; in the same space neither may be better, else ours may."""
+    """The cells of a row; in the same space neither may be better by more than is allowed, else ours may."""
     began = time.monotonic()
     ours = CW.nearest(net, x, y)[1]
     between = time.monotonic()
@@ -265,7 +265,8 @@ def report(tables: dict[str, list[str]], threads: int) -> None:
         "",
         "Claims, with equal settings: FGSM and PGD leave the accuracy that torchattacks' leave, within",
         f"{ALLOWED_POINTS} points on the same test images. The median distance of C&W in l2 lies within",
-        f"{100 * ALLOWED_SHARE:.0f} % of Foolbox's where both move in the same space, and is no longer elsewhere. On a linear",
+        f"{100 * ALLOWED_SHARE:.0f} % of Foolbox's where both move in the same space,",
+        f"and is at most {100 * ALLOWED_SHARE:.0f} % longer elsewhere. On a linear",
         "network the gradient attacks hit the optimum, and C&W comes within 1 % of it in the median.",
         "",
         f"Clean accuracy on those images: {'; '.join(tables['clean'])}. The second network was trained for minutes:",

@@ -58,6 +58,12 @@ STRICTLY = (
     "noise_of_2",
 )
 """The flaws that are audited under the strict protocol too."""
+NOISE_PASSED = (
+    "",
+    "The planted case that passed, noise of coefficient 2 under `strict`, is a flaw of weak evaluations: an attack that takes",
+    "a single draw a gradient is lost in the noise. The strict protocol averages its gradients, and its evaluation is then not",
+    "weak: the audit judges the evaluation, and finds nothing to say against it. 32 images and one seed show no more than that.",
+)
 RADII = {
     "mnist": Fraction(1, 10),
     "fashion_mnist": Fraction(1, 20),
@@ -235,9 +241,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         "`python benchmarks/audit_cases.py DATA`, on one thread of a shared server",
         f"({rows[0]['cpu']}, torch {rows[0]['torch']}). Every network is trained for some seconds up to minutes, then",
-        "evaluated and audited. Last column: seconds of training, of evaluation, of the full audit. What is planted:",
-        "`benchmarks/planted.py`. What every check measured is in the `.jsonl` beside this page. Intervals: exact, 95 %",
-        "(Clopper-Pearson). The cases were chosen by us: the intervals say nothing about flaws of other kinds.",
+        "evaluated and audited, on three datasets, of one of them also on the shipped sample. Last column: seconds of training,",
+        "of evaluation, of the full audit. What is planted: `benchmarks/planted.py`. What every check measured is in the",
+        "`.jsonl` beside this page. Intervals: exact, 95 % (Clopper-Pearson). The cases were chosen by us: the intervals say",
+        "nothing about flaws of other kinds. Strict rows judge networks that have a paper row too: the two groups are not to be pooled.",
         "",
         "Evaluated under `paper`: FGSM, IFGSM-20, C&W-linf-20. Under `strict`, the rows that say so: the protocol's own attacks",
         "(APGD with 100 steps, targeted APGD with 9 targets, Square with 5,000 queries). Of random networks, with a smaller",
@@ -247,12 +254,20 @@ def table(rows: list[dict[str, Any]]) -> str:
         "| verdicts | full | interval | quick | interval |",
         "|---|---|---|---|---|",
     ]
-    for words, group in (("all", rows), ("paper", of(rows, strict=False)), ("strict", of(rows, strict=True))):
-        lines += counts(words, group)
+    for words, strict in (("paper", False), ("strict", True)):
+        lines += counts(words, of(rows, strict=strict))
+    lines += passed(rows)
     for strict, name in ((False, "paper"), (True, "strict")):
         for planted, title in ((True, "Planted"), (False, "Honest")):
             lines += ["", f"## {title}, {name}", "", *shown(of(rows, strict=strict, planted=planted))]
     return "\n".join(lines) + "\n"
+
+
+def passed(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What is to be said of the planted case that passes under `strict`, if it does."""
+    strict = of(rows, planted=True, strict=True)
+    if any(row["key"].startswith("noise_of_2,") and row["verdict"] == "passed" for row in strict):
+        yield from NOISE_PASSED
 
 
 def of(rows: list[dict[str, Any]], **facts: bool) -> list[dict[str, Any]]:

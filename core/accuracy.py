@@ -21,8 +21,9 @@ STATE = ("right", "selected", "kept", "predicted", "distance", "queries")
 class Trial:
     """An attack (or none) on a split. Iterate over it to run it: it yields the share done, so that the caller can report,
     or leave. Then `right` tells for each judging draw and each image whether the network was right: (draws, n); `predicted`
-    which class it said, on a random network in most judging draws, the true class where they tie: (n,); `distance` how far
-    the image was moved, in the attack's norm: (n,); `queries` how often the attack asked about it (core/counting.py): (n,).
+    which class it said, on a random network most often in the judging draws, the true one where they tie: (n,); `distance`
+    how far the image was moved, in the attack's norm: (n,); `queries` how often the attack asked about it
+    (core/counting.py): (n,).
 
     The key names the trial. The attack, `selecting` draws apart from the judge's, and the judge draw their noise from
     different streams of it. `crafted_on` is the network that the attack sees, where that is another. The adversarial images
@@ -77,7 +78,7 @@ class Trial:
         self.selected = torch.cat([self.selected, selected == truth], 1)
         self.kept = torch.cat([self.kept, attacked[: max(0, self.keep - start)].cpu()])
         self.right = torch.cat([self.right, judged == truth], 1)
-        self.predicted = torch.cat([self.predicted, majority(judged, truth)])
+        self.predicted = torch.cat([self.predicted, most_said(judged, truth)])
         self.distance = torch.cat([self.distance, moved.cpu()])
 
     @torch.no_grad()
@@ -110,6 +111,6 @@ class Trial:
         return float(self.right.float().mean()) if self.judged else 0.0
 
 
-def majority(judged: Tensor, truth: Tensor) -> Tensor:
-    """The class said most often, the true one where it ties with another. (draws, n), (n,) -> (n,)."""
+def most_said(judged: Tensor, truth: Tensor) -> Tensor:
+    """The class said most often, in however few of the draws, the true one where it ties. (draws, n), (n,) -> (n,)."""
     return F.one_hot(torch.cat([judged, judged, truth[None]])).sum(0).argmax(1)

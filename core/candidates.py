@@ -22,7 +22,7 @@ class Candidates(NamedTuple):
     right: Tensor  # (n,) share of the judging draws in which it is judged right
     always: Tensor  # (n,) whether it is right in every judging draw
     by: Tensor  # (n,) number of the attack that made it; 0 is none
-    predicted: Tensor  # (n,) the class said in most judging draws
+    predicted: Tensor  # (n,) the class said most often in the judging draws
     distance: Tensor  # (n,) how far it lies from the clean image, in the norm of the attack that made it
     queries: Tensor  # (n,) how often the attacks so far asked about the image, whichever made the candidate
 

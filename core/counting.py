@@ -20,8 +20,8 @@ class Counted(nn.Module):
         self.net, self.queries, self.busy = net, queries, busy
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, classes)."""
-        self.queries[self.busy] += len(x) / len(self.busy)
+        """(B, C, H, W) to (B, classes). Asked about no image, it counts nothing."""
+        self.queries[self.busy] += len(x) / max(1, len(self.busy))
         return torch.as_tensor(self.net(x))
 
 

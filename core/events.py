@@ -155,9 +155,10 @@ class Scored(Fact):
     others; `correct` is then the sum of those shares. `eot` draws were averaged in each gradient of the attack.
 
     `survived` is one character an image: 1 right (in half of the draws or more), 0 wrong. Of each image, too, `predicted` is
-    the class that the network says of what was judged (in most of the judging draws; the true one where it ties), `distance`
-    how far that lies from the clean image, in the attack's norm, and `queries` how many forward passes the attack has asked
-    of the network about it, of the worst case all attacks that count there. Older scores lack these three.
+    the class said most often of what was judged (over the judging draws; the true one where it ties; it may be the true one
+    of an image that counts as wrong, being said in fewer than half of the draws), `distance` how far that lies from the clean
+    image, in the attack's norm, and `queries` how many forward passes the attack has asked of the network about it, of the
+    worst case all attacks that count there. Older scores lack these three.
 
     `low` and `high` bound the accuracy with 95 % confidence over images (Wilson), for this one network. `always` is the share
     of images right in every draw, a diagnostic of random networks, to be read beside the same of the clean images.

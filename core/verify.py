@@ -1,8 +1,8 @@
 """Scoring an archive of adversarial images again, by forward passes alone: no attack of ours is imported, or needed.
 
 Checked are the ball, the box, and the printed accuracy. A network without noise must give it exactly, but for images whose
-logits tie within rounding on another machine. A random network is judged by draws of its own, which must agree with the
-printed number within four standard errors of both sets of draws.
+logits tie within rounding on another machine: so many images may be judged the other way. A random network is judged by draws
+of its own, which must agree with the printed number within four standard errors of both sets of draws.
 """
 
 import math
@@ -21,6 +21,8 @@ from core.witness import Archive
 SIZE = 128
 ROUNDING = 1e-5
 """How far, relative to the radius, an image may lie outside its ball by rounding."""
+TIE = 1e-4
+"""How near to one another, relative to the range of its logits, an image's two highest ones tie."""
 ERRORS = 4.0
 
 
@@ -43,11 +45,13 @@ def verify(archive: Archive, net: nn.Module, draws: int | None = None) -> Verifi
     random = bool(stochastic_layers(net))
     many = (draws or about.draws) if random else 1
     with evaluating(net), numerics(deterministic=False), torch.no_grad():
-        right = torch.cat(list(_judged(archive, net, many)), 1).double().mean(0)
+        batches = list(_judged(archive, net, many))
+    right = torch.cat([judged for judged, _ in batches], 1).double().mean(0)
+    ties = sum(tied for _, tied in batches)
     clean = archive.x.float() / 255
     farthest = float(about.threat.distance(archive.adversarial, clean).max())
     found = float(right.mean())
-    allowed = _allowed(right, archive.right.double(), many, about.draws) if random else 0.0
+    allowed = _allowed(right, archive.right.double(), many, about.draws) if random else ties / len(right)
     return Verified(
         images=len(archive.y),
         moved=int((archive.adversarial != clean).flatten(1).any(1).sum()),
@@ -59,16 +63,23 @@ def verify(archive: Archive, net: nn.Module, draws: int | None = None) -> Verifi
     )
 
 
-def _judged(archive: Archive, net: nn.Module, draws: int) -> Iterator[Tensor]:
-    """Batch by batch, in which draws each image is right: (draws, B)."""
+def _judged(archive: Archive, net: nn.Module, draws: int) -> Iterator[tuple[Tensor, int]]:
+    """Batch by batch, in which draws each image is right, (draws, B), and of how many images the last draw's logits tie."""
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     for start in range(0, len(archive.y), SIZE):
         x, y = archive.adversarial[start : start + SIZE].to(device), archive.y[start : start + SIZE].to(device)
         judged = torch.zeros(draws, len(y), dtype=torch.bool)
         for draw in range(draws):
             reseed(net, "verify", start, draw)
-            judged[draw] = (net(x).argmax(1) == y).cpu()
-        yield judged
+            logits = net(x)
+            judged[draw] = (logits.argmax(1) == y).cpu()
+        yield judged, _tied(logits)
+
+
+def _tied(logits: Tensor) -> int:
+    """Of how many images the two highest logits lie within rounding of one another. (B, classes)."""
+    highest = logits.topk(2).values
+    return int((highest[:, 0] - highest[:, 1] <= TIE * (highest[:, 0] - logits.amin(1))).sum())
 
 
 def _allowed(right: Tensor, stated: Tensor, draws: int, stated_draws: int) -> float:

@@ -87,7 +87,7 @@ def verify(archive: Path, model: Path, draws: int | None, as_json: bool) -> int:
 def _verified(about: Any, found: Any) -> None:
     print(f"{about.label} on {about.dataset}, {about.threat.norm} ball of {about.threat.eps}, network {about.network}")
     print(f"{found.images} images, {found.moved} of them moved, the farthest by {found.farthest:.6g}")
-    within = f"; {100 * found.allowed:.2f} points apart is within its noise" if found.allowed else ""
+    within = f"; {100 * found.allowed:.2f} points apart is within its noise, or its ties" if found.allowed else ""
     print(f"stated {100 * found.stated:.2f} %, found {100 * found.found:.2f} % right{within}")
     for problem in found.problems:
         print(f"does not agree: {problem}")

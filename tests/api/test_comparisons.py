@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from core import witness
 from core.candidates import Candidates
 from core.compare import methods as bootstrap
+from core.compare import newcombe
 from core.datasets.base import Split
 from core.events import Event, Exported, Scored
 from core.files import sha256
@@ -44,8 +45,7 @@ def test_two_networks_are_compared_by_mcnemar_on_the_images_in_which_they_differ
     assert pair["p"] == pytest.approx(stats.binomtest(15, 20).pvalue)
     assert pair["p_holm"] == pair["p"], "one comparison is not corrected"
     assert pair["difference"] == pytest.approx(10)
-    half = 1.959964 * 100 * np.std([0.0] * 80 + [1.0] * 15 + [-1.0] * 5) / 10
-    assert (pair["low"], pair["high"]) == (pytest.approx(10 - half), pytest.approx(10 + half))
+    assert (pair["low"], pair["high"]) == pytest.approx([100 * end for end in newcombe(80, 15, 5, 100)])
     assert pair["better"] == pair["one"]
     assert pair["why"] == (
         f"#{one.number} first is better by 10.0 points on the same 100 images: p after Holm's correction is 0.041. "

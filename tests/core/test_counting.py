@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.accuracy import Trial, majority
+from core.accuracy import Trial, most_said
 from core.attacks.autoattack import Autoattack
 from core.attacks.base import Attack
 from core.attacks.cw_reference import CwReference
@@ -140,14 +140,16 @@ def test_questions_about_some_of_some_are_put_to_the_right_images(split: Split) 
     assert queries.tolist() == [0, 4, 0, 0, 0, 4]
     about(net, slice(2, 4))(x[2:4])
     assert queries.tolist() == [0, 4, 2, 2, 0, 4]
+    assert about(net, torch.tensor([], dtype=torch.int64))(x[:0]).shape == (0, 4)
+    assert queries.tolist() == [0, 4, 2, 2, 0, 4], "a question about no image counts nothing"
     plain = nn.Identity()
     assert about(plain, slice(0, 2)) is plain
 
 
 def test_of_several_draws_the_class_said_most_often_is_told_and_of_equals_the_true_one() -> None:
     judged = torch.tensor([[0, 1, 2, 3], [0, 1, 3, 1], [1, 2, 3, 3], [1, 2, 0, 1]])
-    assert majority(judged, torch.tensor([1, 2, 0, 1])).tolist() == [1, 2, 3, 1]
-    assert majority(judged[:1], torch.tensor([3, 3, 3, 3])).tolist() == [0, 1, 2, 3]
+    assert most_said(judged, torch.tensor([1, 2, 0, 1])).tolist() == [1, 2, 3, 1]
+    assert most_said(judged[:1], torch.tensor([3, 3, 3, 3])).tolist() == [0, 1, 2, 3]
 
 
 def test_class_and_distance_are_those_of_what_was_judged(split: Split) -> None:
