@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from core.files import sha256
 from store import artifacts
-from store.database import Base, engine
+from store.database import Base, engine, unhurried
 from store.tables import Artifact, Checkpoint
 
 LOCK = 0x5BA_221C8
@@ -51,10 +51,11 @@ def save(folder: Path) -> list[File]:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
         connection.commit()  # the moment of the backup comes after: whoever was removing files has committed
         try:
-            about = _tables(connection, new)
-            unsound = [file for file in named(connection) if not _keep(file, folder / "files")]
+            with connection.begin():
+                unhurried(connection)
+                about, files = _tables(connection, new), list(named(connection))
+            unsound = [file for file in files if not _keep(file, folder / "files")]
         finally:
-            connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
     (new / MANIFEST).write_text(json.dumps(about, indent=1))
     shutil.rmtree(folder / "tables", ignore_errors=True)

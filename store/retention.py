@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Delete, Text, delete, exists, func, or_, s
 from sqlalchemy.orm import Session
 
 from store import backup, requests, workers
-from store.database import Base, engine
+from store.database import Base, engine, unhurried
 from store.people import BrowserSession, IdempotencyKey, Token
 from store.settings import settings
 from store.tables import ENDED, Attempt, Checkpoint, Job, Slot, Worker
@@ -49,6 +49,7 @@ class Swept:
 def sweep(dry_run: bool) -> list[Swept]:
     """Remove it, or only say what would be removed."""
     with Session(engine()) as session:
+        unhurried(session)
         if not backup.removing(session):
             raise BackupUnderWay("a backup is under way: nothing is removed until it has ended")
         swept = [*_rows(session), *_files(session)]
