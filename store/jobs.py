@@ -301,11 +301,19 @@ def expired(session: Session, limit: int = 500) -> list[tuple[uuid.UUID, int]]:
     return [(job_id, fence) for job_id, fence in session.execute(rows.order_by(Job.lease_until).limit(limit))]
 
 
+WAITS_LATE = (Job.deadline < func.now(), Job.state.in_(("queued", "paused")))
+
+
 def overdue(session: Session, limit: int = 500) -> list[uuid.UUID]:
-    """Fail the jobs that wait past their deadline; a running one is told with its heartbeat."""
-    late = select(Job).where(Job.deadline < func.now(), Job.state.in_(("queued", "paused"))).limit(limit)
-    found = list(session.scalars(late.with_for_update(skip_locked=True).execution_options(populate_existing=True)))
-    return [job.id for job in found if _move(session, job, "failed", Reason.DEADLINE, LATE_MESSAGE)]
+    """The jobs that wait past their deadline; a running one is told with its heartbeat."""
+    return list(session.scalars(select(Job.id).where(*WAITS_LATE).order_by(Job.deadline).limit(limit)))
+
+
+def miss(session: Session, job_id: uuid.UUID) -> bool:
+    """Fail a job that waits past its deadline; False if it does not, or if somebody is just changing it."""
+    late = select(Job).where(Job.id == job_id, *WAITS_LATE).with_for_update(skip_locked=True)
+    job = session.scalars(late.execution_options(populate_existing=True)).one_or_none()
+    return job is not None and _move(session, job, "failed", Reason.DEADLINE, LATE_MESSAGE)
 
 
 def waiting(session: Session) -> int:

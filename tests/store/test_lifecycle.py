@@ -182,7 +182,7 @@ def test_a_job_that_has_not_ended_is_not_queued_again(database: Session, ada, wo
 
 def test_a_job_whose_deadline_has_passed_wants_another_first(database: Session, ada) -> None:
     job = queue(database, ada, resources={"deadline": GONE.isoformat()})
-    jobs.overdue(database)
+    assert jobs.miss(database, job.id)
     with pytest.raises(jobs.Impossible, match="give it another first"):
         jobs.requeue(database, job.id)
     assert jobs.edit(database, job.id, 1, {"deadline": None})
