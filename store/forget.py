@@ -65,6 +65,12 @@ def reusable(session: Session, job_id: uuid.UUID) -> bool:
     return bool(session.execute(rows).scalar())
 
 
+def saved_since(session: Session, job_id: uuid.UUID, fence: int) -> bool:
+    """Whether an attempt after that one has left a checkpoint."""
+    rows = select(func.count()).where(Checkpoint.job_id == job_id, Checkpoint.fence > fence)
+    return bool(session.execute(rows).scalar())
+
+
 def everything(session: Session, job_id: uuid.UUID) -> list[str]:
     """Delete a job, its rows and what it waited for; returns the digests of its checkpoints."""
     digests = _checkpoints(session, job_id)

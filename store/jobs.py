@@ -85,6 +85,8 @@ def requeue(session: Session, job_id: uuid.UUID, phase: str | None = None) -> li
         raise Impossible(
             "deadline", f"The job's deadline, {job.deadline.isoformat()}, has passed; give it another first."
         )
+    if not phase and not forget.reusable(session, job.id):
+        job.from_phase, job.from_fence = None, 0  # what it was to begin with is gone: it starts anew
     gone = _forget(session, job, phase) if phase else []
     job.deaths = job.losses = 0
     job.ended_at, job.progress = None, {}
@@ -97,6 +99,7 @@ def _forget(session: Session, job: Job, phase: str) -> list[str]:
     if phase not in forget.PHASES[job.kind]:
         named = ", ".join(forget.PHASES[job.kind])
         raise Impossible("no_such_phase", f"A job of kind {job.kind} has no phase {phase}; its phases are {named}.")
+    phase = _earlier(session, job, phase)
     anew = phase in forget.ANEW[job.kind]
     if not anew and not forget.reusable(session, job.id):
         raise Impossible(
@@ -104,6 +107,13 @@ def _forget(session: Session, job: Job, phase: str) -> list[str]:
         )
     job.from_phase, job.from_fence = (None, 0) if anew else (phase, job.fence)
     return forget.since(session, job, phase)
+
+
+def _earlier(session: Session, job: Job, phase: str) -> str:
+    """The phase, or that of an earlier requeue: while nothing is saved since, the checkpoints know what that one forgot."""
+    if job.from_phase is None or forget.saved_since(session, job.id, job.from_fence):
+        return phase
+    return min(phase, job.from_phase, key=forget.PHASES[job.kind].index)
 
 
 def delete(session: Session, job_id: uuid.UUID) -> None:

@@ -259,6 +259,38 @@ def test_a_requeue_without_a_phase_keeps_where_an_earlier_one_began(database: Se
     assert fresh(database, job_id).from_phase == "evaluate"
 
 
+@pytest.mark.parametrize(("saved", "begins"), [(False, "evaluate"), (True, "export")])
+def test_a_second_requeue_from_a_later_phase_does_what_the_first_one_forgot(
+    database: Session, ada, worker, saved: bool, begins: str
+) -> None:
+    """The checkpoint of before the first still tells the scores whose rows are gone."""
+    job_id = lived(database, ada, worker)
+    jobs.requeue(database, job_id, "evaluate")
+    if saved:
+        fence = jobs.claim(database, worker).fence
+        again = {"phase": "export", "epoch": 3, "batch": 0, "sha256": "3" * 64}
+        records.checkpoint(database, job_id, fence, again)
+        jobs.release(database, job_id, fence, "drain")
+    jobs.cancel(database, job_id)
+    jobs.requeue(database, job_id, "export")
+    job = fresh(database, job_id)
+    assert (job.from_phase, job.from_fence) == (begins, job.fence)
+
+
+def test_a_requeue_starts_anew_once_retention_has_removed_what_it_was_to_begin_with(
+    database: Session, ada, worker
+) -> None:
+    job_id = lived(database, ada, worker)
+    jobs.requeue(database, job_id, "evaluate")
+    jobs.cancel(database, job_id)
+    database.execute(text("DELETE FROM checkpoints"))
+    with pytest.raises(jobs.Impossible, match="requeue it from train"):
+        jobs.requeue(database, job_id, "export")
+    jobs.requeue(database, job_id)
+    job = fresh(database, job_id)
+    assert (job.state, job.from_phase, job.from_fence) == ("queued", None, 0)
+
+
 def test_without_a_checkpoint_from_behind_training_nothing_can_be_reused(database: Session, ada, worker) -> None:
     job_id = lived(database, ada, worker)
     database.execute(text("DELETE FROM checkpoints WHERE phase <> 'train'"))
