@@ -40,6 +40,19 @@ def removing(session: Session) -> bool:
     return bool(session.execute(asked, {"lock": LOCK}).scalar())
 
 
+def remove(session: Session, job_id: uuid.UUID, digests: list[str]) -> None:
+    """Remove checkpoints that no row names; while a backup is under way they stay, for retention to find."""
+    if digests and removing(session):
+        for digest in digests:
+            artifacts.remove(digest, job_id)
+
+
+def remove_all(session: Session, job_id: uuid.UUID) -> None:
+    """The same for all checkpoints of a job that is no more."""
+    if removing(session):
+        artifacts.remove_all(job_id)
+
+
 def save(folder: Path) -> list[File]:
     """Write a backup; returns the files that rows name and that are missing or damaged here, and so in the backup too."""
     folder.mkdir(parents=True, exist_ok=True)
