@@ -1,6 +1,7 @@
 """What a job forgets: of the phases that it is to do again, and everything when it is deleted.
 
-Files that jobs share stay where they are; only the rows that name them go. A job's checkpoints are its own: their digests
+Files that jobs share stay where they are; only the rows that name them go, and a file that nobody names any more goes by
+retention. A job's checkpoints are its own: their digests
 are returned, for the files to be removed after the commit.
 """
 

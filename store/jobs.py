@@ -125,6 +125,10 @@ def delete(session: Session, job_id: uuid.UUID) -> None:
         raise Impossible(
             "awaited", f"{len(waiting)} jobs wait for it, {waiting[0]} among them; cancel and delete those first."
         )
+    if judging := dependencies.judging(session, job_id):
+        raise Impossible(
+            "judged", f"{len(judging)} jobs are to judge a network of it, {judging[0]} among them; cancel those first."
+        )
     forget.everything(session, job_id)
 
 

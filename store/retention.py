@@ -107,8 +107,9 @@ def _files(session: Session) -> Iterator[Swept]:
 
 
 def _named(session: Session) -> set[str]:
-    """The digests that stand in any column called `sha256`, whichever table it is in."""
-    found: set[str] = set()
+    """The digests that stand in any column called `sha256`, whichever table it is in, and those that jobs are to judge."""
+    judged = select(Job.spec["network"]["sha256"].astext).where(Job.state.not_in(ENDED))
+    found = {digest for digest in session.scalars(judged) if digest}
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
             if column.name.endswith("sha256") and isinstance(column.type, Text):

@@ -127,7 +127,9 @@ def test_checkpoints_stay_while_a_backup_is_under_way(api, database: Session, tm
     assert artifacts.sound(digest, job_id)
 
 
-def test_the_old_checkpoints_are_gone_before_the_bell_rings(api, database: Session, tmp_path: Path, monkeypatch) -> None:
+def test_the_old_checkpoints_are_gone_before_the_bell_rings(
+    api, database: Session, tmp_path: Path, monkeypatch
+) -> None:
     """Who claims the job may save the very same bytes again."""
     submit(api)
     job_id, fence = claimed(database)

@@ -201,7 +201,9 @@ def test_a_job_that_ends_while_the_forecast_is_made_does_not_upset_it(
         return parties(session, ids)
 
     monkeypatch.setattr(schedule, "parties", later)
-    assert [start.waiting.job for start in explaining.future(database, explaining.team(database)).starts()] == [waiting.id]
+    assert [start.waiting.job for start in explaining.future(database, explaining.team(database)).starts()] == [
+        waiting.id
+    ]
 
 
 def test_who_is_deleted_while_usage_is_read_is_left_out(database: Session, ada, bob, monkeypatch) -> None:

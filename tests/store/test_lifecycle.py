@@ -339,6 +339,18 @@ def test_a_deleted_job_leaves_no_row_behind(database: Session, ada, worker) -> N
     assert database.scalars(select(Artifact)).all() == []
 
 
+@pytest.mark.parametrize("named", ["job", "sha256"])
+def test_a_job_whose_network_is_still_to_be_judged_is_not_deleted(database: Session, ada, worker, named: str) -> None:
+    job_id = lived(database, ada, worker)
+    network = {"job": str(job_id), "sha256": "c" * 64} if named == "job" else {"job": None, "sha256": "b" * 64}
+    judge = queue(database, ada, kind="evaluate", network=network)
+    with pytest.raises(jobs.Impossible, match="1 jobs are to judge a network of it"):
+        jobs.delete(database, job_id)
+    jobs.cancel(database, judge.id)
+    jobs.delete(database, job_id)
+    assert database.scalars(select(Artifact)).all() == []
+
+
 def test_a_running_job_is_not_deleted(database: Session, ada, worker) -> None:
     job_id, _ = running(database, ada, worker)
     with pytest.raises(jobs.Impossible, match="cancel it first"):

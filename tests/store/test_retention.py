@@ -149,6 +149,17 @@ def test_a_file_that_is_just_being_put_is_left_alone(database: Session, ada, fol
     assert path.exists()
 
 
+def test_a_file_that_a_job_is_to_judge_stays_until_it_has_ended(database: Session, ada, folders) -> None:
+    digest = put(folders)
+    job = queue(database, ada, kind="evaluate", network={"job": None, "sha256": digest})
+    database.commit()
+    assert swept()["files that no row names"] == (0, 0, 0)
+    jobs.cancel(database, job.id)
+    database.commit()
+    assert swept()["files that no row names"] == (0, 1, 1000)
+    assert not artifacts.sound(digest)
+
+
 def test_nothing_is_removed_while_a_backup_is_under_way(database: Session, ada, folders, capsys) -> None:
     digest = put(folders)
     with transaction() as other:
