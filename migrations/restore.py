@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect, text
 
 import migrations
 from store import artifacts, backup
-from store.database import engine
+from store.database import engine, unhurried
 from store.settings import settings
 
 
@@ -34,6 +34,7 @@ def restore(folder: Path) -> tuple[dict[str, int], list[backup.File]]:
             raise NotRestored("the database has tables already: name an empty one in SPARRING_DATABASE_URL")
     migrations.upgrade(settings().database_url, about["revision"])
     with engine().begin() as connection:
+        unhurried(connection)
         for name, columns in about["columns"].items():
             _fill(connection, name, columns, folder / "tables" / f"{name}.copy.gz", about["rows"][name])
         unsound = [file for file in backup.named(connection) if not _put(file, folder / "files")]

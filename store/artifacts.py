@@ -1,6 +1,7 @@
 """Files kept by what they contain: models, archives, checkpoints. A file's name is the SHA-256 of its bytes.
 
-What anyone may fetch is kept once for all jobs and never removed. A job's checkpoints are its own, in a folder of their own,
+What anyone may fetch is kept once for all jobs, and stays until neither a row nor a job that has not ended names it: then
+retention removes it. A job's checkpoints are its own, in a folder of their own,
 so that removing one cannot take another job's. Nothing is ever changed in place: whoever puts a file replaces one that
 may have been damaged. No name that a user chose becomes part of a path.
 """

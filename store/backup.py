@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from core.files import sha256
 from store import artifacts
-from store.database import Base, engine
+from store.database import Base, engine, unhurried
 from store.tables import Artifact, Checkpoint
 
 LOCK = 0x5BA_221C8
@@ -40,6 +40,19 @@ def removing(session: Session) -> bool:
     return bool(session.execute(asked, {"lock": LOCK}).scalar())
 
 
+def remove(session: Session, job_id: uuid.UUID, digests: list[str]) -> None:
+    """Remove checkpoints that no row names; while a backup is under way they stay, for retention to find."""
+    if digests and removing(session):
+        for digest in digests:
+            artifacts.remove(digest, job_id)
+
+
+def remove_all(session: Session, job_id: uuid.UUID) -> None:
+    """The same for all checkpoints of a job that is no more."""
+    if removing(session):
+        artifacts.remove_all(job_id)
+
+
 def save(folder: Path) -> list[File]:
     """Write a backup; returns the files that rows name and that are missing or damaged here, and so in the backup too."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,10 +64,11 @@ def save(folder: Path) -> list[File]:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
         connection.commit()  # the moment of the backup comes after: whoever was removing files has committed
         try:
-            about = _tables(connection, new)
-            unsound = [file for file in named(connection) if not _keep(file, folder / "files")]
+            with connection.begin():
+                unhurried(connection)
+                about, files = _tables(connection, new), list(named(connection))
+            unsound = [file for file in files if not _keep(file, folder / "files")]
         finally:
-            connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
     (new / MANIFEST).write_text(json.dumps(about, indent=1))
     shutil.rmtree(folder / "tables", ignore_errors=True)

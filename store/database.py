@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import CheckConstraint, DateTime, Engine, MetaData, create_engine
+from sqlalchemy import CheckConstraint, Connection, DateTime, Engine, MetaData, create_engine, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -57,6 +57,11 @@ def engine(url: str | None = None) -> Engine:
     options = {"options": f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s"}
     address = url or settings().database_url
     return create_engine(address, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=options)
+
+
+def unhurried(connection: Connection | Session) -> None:
+    """Let this transaction be idle for as long as it takes: it waits for files, and is not cut off."""
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 @contextmanager

@@ -7,10 +7,10 @@ again. A job that fails or is cancelled leaves those behind it queued: run again
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from store.tables import Dependency, Job
+from store.tables import ENDED, Artifact, Dependency, Job
 
 NAMED = 5
 """Most jobs that a message names."""
@@ -51,6 +51,16 @@ def waiting_for(session: Session, job_id: uuid.UUID) -> list[uuid.UUID]:
     """The jobs that still wait for this one."""
     rows = select(Dependency.job_id).where(Dependency.on_id == job_id, ~Dependency.met)
     return list(session.scalars(rows.order_by(Dependency.job_id)))
+
+
+def judging(session: Session, job_id: uuid.UUID) -> list[uuid.UUID]:
+    """The jobs that have not ended and are to judge a network of this one: they name it, or a file that it has made."""
+    files = select(Artifact.sha256).where(Artifact.job_id == job_id)
+    network = Job.spec["network"]
+    named = or_(network["job"].astext == str(job_id), network["sha256"].astext.in_(files))
+    return list(
+        session.scalars(select(Job.id).where(Job.state.not_in(ENDED), Job.id != job_id, named).order_by(Job.id))
+    )
 
 
 def _lock(session: Session, job_ids: Sequence[uuid.UUID]) -> None:

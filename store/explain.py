@@ -33,7 +33,7 @@ SELECT j.* FROM first f CROSS JOIN LATERAL (
 ) j
 """)  # noqa: S608 (all of it is ours)
 RUNNING = text("""
-SELECT j.id, j.owner_id, j.project_id, extract(epoch FROM a.started_at)::float8,
+SELECT j.id, j.owner_id, j.project_id, greatest(j.gpus, 1), extract(epoch FROM a.started_at)::float8,
     (j.progress->>'eta')::float8, j.spec->'resources'->>'max_duration'
 FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.fence = j.fence WHERE j.state = 'running'
 """)
@@ -114,10 +114,20 @@ def future(session: Session, there: Team) -> Future:
     running = session.execute(RUNNING).all()
     ids = {party for one in waiting for party in (one.user, one.project)}
     known: dict[Hashable, Party] = schedule.parties(session, ids | {party for row in running for party in row[1:3]})
+    _have(known, running)
     ahead = Future(now, there.rooms, known, lambda one: takes[one.job], _runs(running, there.held, now))
     for one in waiting:
         ahead.add(one)
     return ahead
+
+
+def _have(known: dict[Hashable, Party], running: Sequence[Any]) -> None:
+    """Give the parties the runs that the forecast ends, and no others: a job may have ended between two reads."""
+    for party in known.values():
+        party.runs.clear()
+    for _, user, project, slots, started, *_ in running:
+        known[user].runs.append((started, slots))
+        known[project].runs.append((started, slots))
 
 
 def _waiting(session: Session) -> tuple[dict[uuid.UUID, float], list[Waiting]]:
@@ -148,7 +158,7 @@ def _runs(running: Sequence[Any], held: dict[uuid.UUID, list[Place]], now: float
     """What runs; an attempt whose progress says nothing yet runs as long as it may."""
     return [
         Run(started, now + eta if eta is not None else max(now, started + seconds(limit)), user, project, held[job])
-        for job, user, project, started, eta, limit in running
+        for job, user, project, _, started, eta, limit in running
         if job in held
     ]
 

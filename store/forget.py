@@ -1,6 +1,7 @@
 """What a job forgets: of the phases that it is to do again, and everything when it is deleted.
 
-Files that jobs share stay where they are; only the rows that name them go. A job's checkpoints are its own: their digests
+Files that jobs share stay where they are; only the rows that name them go, and a file that nobody names any more goes by
+retention. A job's checkpoints are its own: their digests
 are returned, for the files to be removed after the commit.
 """
 
@@ -62,6 +63,12 @@ def _checkpoints(session: Session, job_id: uuid.UUID) -> list[str]:
 def reusable(session: Session, job_id: uuid.UUID) -> bool:
     """Whether there is a checkpoint from behind training."""
     rows = select(func.count()).where(Checkpoint.job_id == job_id, Checkpoint.phase != "train")
+    return bool(session.execute(rows).scalar())
+
+
+def saved_since(session: Session, job_id: uuid.UUID, fence: int) -> bool:
+    """Whether an attempt after that one has left a checkpoint."""
+    rows = select(func.count()).where(Checkpoint.job_id == job_id, Checkpoint.fence > fence)
     return bool(session.execute(rows).scalar())
 
 

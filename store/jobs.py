@@ -85,6 +85,8 @@ def requeue(session: Session, job_id: uuid.UUID, phase: str | None = None) -> li
         raise Impossible(
             "deadline", f"The job's deadline, {job.deadline.isoformat()}, has passed; give it another first."
         )
+    if not phase and not forget.reusable(session, job.id):
+        job.from_phase, job.from_fence = None, 0  # what it was to begin with is gone: it starts anew
     gone = _forget(session, job, phase) if phase else []
     job.deaths = job.losses = 0
     job.ended_at, job.progress = None, {}
@@ -97,6 +99,7 @@ def _forget(session: Session, job: Job, phase: str) -> list[str]:
     if phase not in forget.PHASES[job.kind]:
         named = ", ".join(forget.PHASES[job.kind])
         raise Impossible("no_such_phase", f"A job of kind {job.kind} has no phase {phase}; its phases are {named}.")
+    phase = _earlier(session, job, phase)
     anew = phase in forget.ANEW[job.kind]
     if not anew and not forget.reusable(session, job.id):
         raise Impossible(
@@ -104,6 +107,13 @@ def _forget(session: Session, job: Job, phase: str) -> list[str]:
         )
     job.from_phase, job.from_fence = (None, 0) if anew else (phase, job.fence)
     return forget.since(session, job, phase)
+
+
+def _earlier(session: Session, job: Job, phase: str) -> str:
+    """The phase, or that of an earlier requeue: while nothing is saved since, the checkpoints know what that one forgot."""
+    if job.from_phase is None or forget.saved_since(session, job.id, job.from_fence):
+        return phase
+    return min(phase, job.from_phase, key=forget.PHASES[job.kind].index)
 
 
 def delete(session: Session, job_id: uuid.UUID) -> None:
@@ -114,6 +124,10 @@ def delete(session: Session, job_id: uuid.UUID) -> None:
     if waiting := dependencies.waiting_for(session, job_id):
         raise Impossible(
             "awaited", f"{len(waiting)} jobs wait for it, {waiting[0]} among them; cancel and delete those first."
+        )
+    if judging := dependencies.judging(session, job_id):
+        raise Impossible(
+            "judged", f"{len(judging)} jobs are to judge a network of it, {judging[0]} among them; cancel those first."
         )
     forget.everything(session, job_id)
 
@@ -301,11 +315,19 @@ def expired(session: Session, limit: int = 500) -> list[tuple[uuid.UUID, int]]:
     return [(job_id, fence) for job_id, fence in session.execute(rows.order_by(Job.lease_until).limit(limit))]
 
 
+WAITS_LATE = (Job.deadline < func.now(), Job.state.in_(("queued", "paused")))
+
+
 def overdue(session: Session, limit: int = 500) -> list[uuid.UUID]:
-    """Fail the jobs that wait past their deadline; a running one is told with its heartbeat."""
-    late = select(Job).where(Job.deadline < func.now(), Job.state.in_(("queued", "paused"))).limit(limit)
-    found = list(session.scalars(late.with_for_update(skip_locked=True).execution_options(populate_existing=True)))
-    return [job.id for job in found if _move(session, job, "failed", Reason.DEADLINE, LATE_MESSAGE)]
+    """The jobs that wait past their deadline; a running one is told with its heartbeat."""
+    return list(session.scalars(select(Job.id).where(*WAITS_LATE).order_by(Job.deadline).limit(limit)))
+
+
+def miss(session: Session, job_id: uuid.UUID) -> bool:
+    """Fail a job that waits past its deadline; False if it does not, or if somebody is just changing it."""
+    late = select(Job).where(Job.id == job_id, *WAITS_LATE).with_for_update(skip_locked=True)
+    job = session.scalars(late.execution_options(populate_existing=True)).one_or_none()
+    return job is not None and _move(session, job, "failed", Reason.DEADLINE, LATE_MESSAGE)
 
 
 def waiting(session: Session) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Delete, Text, delete, exists, func, or_, s
 from sqlalchemy.orm import Session
 
 from store import backup, requests, workers
-from store.database import Base, engine
+from store.database import Base, engine, unhurried
 from store.people import BrowserSession, IdempotencyKey, Token
 from store.settings import settings
 from store.tables import ENDED, Attempt, Checkpoint, Job, Slot, Worker
@@ -49,6 +49,7 @@ class Swept:
 def sweep(dry_run: bool) -> list[Swept]:
     """Remove it, or only say what would be removed."""
     with Session(engine()) as session:
+        unhurried(session)
         if not backup.removing(session):
             raise BackupUnderWay("a backup is under way: nothing is removed until it has ended")
         swept = [*_rows(session), *_files(session)]
@@ -106,8 +107,9 @@ def _files(session: Session) -> Iterator[Swept]:
 
 
 def _named(session: Session) -> set[str]:
-    """The digests that stand in any column called `sha256`, whichever table it is in."""
-    found: set[str] = set()
+    """The digests that stand in any column called `sha256`, whichever table it is in, and those that jobs are to judge."""
+    judged = select(Job.spec["network"]["sha256"].astext).where(Job.state.not_in(ENDED))
+    found = {digest for digest in session.scalars(judged) if digest}
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
             if column.name.endswith("sha256") and isinstance(column.type, Text):

@@ -164,7 +164,7 @@ def charge(session: Session, job_id: uuid.UUID, fence: int, slots: int) -> None:
         session.execute(
             text(
                 f"UPDATE {table} SET usage_at = :now, usage = :amount + usage * power(0.5, "  # noqa: S608
-                "greatest(extract(epoch FROM CAST(:now AS timestamptz) - usage_at), 0) / :half_life) "
+                "least(greatest(extract(epoch FROM CAST(:now AS timestamptz) - usage_at), 0) / :half_life, 1000)) "
                 f"WHERE id = (SELECT {column} FROM jobs WHERE id = :job)"
             ),
             {"now": now, "amount": amount, "half_life": HALF_LIFE, "job": job_id},

@@ -41,5 +41,5 @@ def by(session: Session, kind: str, days: int) -> list[Had]:
     return [
         Had(kind, name, hours, party.used(now) / party.weight / 3600, party.running, hours / total)
         for one, name, hours in rows
-        for party in [parties[one]]
+        if (party := parties.get(one))  # else it was deleted just now
     ]

@@ -53,13 +53,7 @@ class Recorder:
         self._keep_file(event)
         self._commit(lambda session: self._write(session, event, forget), 1)
         if forget:
-            patiently(lambda session: self._remove(session, forget))
-
-    def _remove(self, session: Session, digests: list[str]) -> None:
-        """Remove checkpoints that no row names; while a backup is under way they stay, for retention to find."""
-        if backup.removing(session):
-            for digest in digests:
-                artifacts.remove(digest, self.job_id)
+            patiently(lambda session: backup.remove(session, self.job_id, forget))
 
     def _keep_file(self, event: Event) -> None:
         """Files go to the store before the row that names them."""

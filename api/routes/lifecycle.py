@@ -17,7 +17,7 @@ from api.repeats import IdempotencyKey
 from api.routes.jobs import create, once, shown
 from api.schemas import JobOut, Submitted
 from core.errors import InvalidSpec, Problem
-from store import actions, artifacts, feed, jobs, queue
+from store import actions, backup, feed, jobs, queue
 from store.tables import ENDED, PRIORITIES, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -81,10 +81,9 @@ def resume(job: ChangedJob, session: Database, who: Writer) -> JobOut:
 def requeue(job: ChangedJob, session: Database, who: Writer, asked: Requeue | None = None) -> JobOut:
     """Queue a job that has ended or is paused, once more; with `from_phase` that phase and those behind it are done again."""
     gone = requeued(session, who, job, asked.from_phase if asked else None)
-    answer = told(session, job)
-    for digest in gone:
-        artifacts.remove(digest, job.id)
-    return answer
+    session.commit()
+    backup.remove(session, job.id, gone)  # before anybody claims it, who may save the same again
+    return told(session, job)
 
 
 @router.post("/{name}/clone", status_code=201)
@@ -136,4 +135,4 @@ def delete(job: ChangedJob, session: Database, who: Writer) -> None:
     jobs.delete(session, job_id)
     actions.note(session, who.name, "delete", "job", job_id, **about)
     session.commit()
-    artifacts.remove_all(job_id)
+    backup.remove_all(session, job_id)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
 from made import CPU
-from store import actions, artifacts, jobs, records, tokens, workers
+from store import actions, artifacts, backup, jobs, queue, records, tokens, workers
 from store.database import transaction
 from store.settings import settings
 from store.tables import Checkpoint
@@ -104,6 +105,44 @@ def test_a_requeue_from_train_removes_the_old_checkpoints_files(api, database: S
     assert artifacts.sound(digest, job_id)
     assert api.post(f"{JOBS}/1/requeue", json={"from_phase": "train"}).status_code == 200
     assert not artifacts.sound(digest, job_id)
+
+
+@pytest.mark.parametrize("verb", ["requeue", "delete"])
+def test_checkpoints_stay_while_a_backup_is_under_way(api, database: Session, tmp_path: Path, verb: str) -> None:
+    submit(api)
+    job_id, fence = claimed(database)
+    file = tmp_path / "x"
+    file.write_bytes(b"x")
+    digest = artifacts.sha256(file)
+    artifacts.put(file, digest, job_id)
+    with transaction() as session:
+        records.checkpoint(session, job_id, fence, {"phase": "train", "epoch": 1, "batch": 0, "sha256": digest})
+        jobs.succeed(session, job_id, fence)
+    with transaction() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": backup.LOCK})
+        if verb == "requeue":
+            assert api.post(f"{JOBS}/1/requeue", json={"from_phase": "train"}).status_code == 200
+        else:
+            assert api.delete(f"{JOBS}/1").status_code == 204
+    assert artifacts.sound(digest, job_id)
+
+
+def test_the_old_checkpoints_are_gone_before_the_bell_rings(
+    api, database: Session, tmp_path: Path, monkeypatch
+) -> None:
+    """Who claims the job may save the very same bytes again."""
+    submit(api)
+    job_id, fence = claimed(database)
+    file = tmp_path / "x"
+    file.write_bytes(b"x")
+    digest, seen = artifacts.sha256(file), []
+    artifacts.put(file, digest, job_id)
+    with transaction() as session:
+        records.checkpoint(session, job_id, fence, {"phase": "train", "epoch": 1, "batch": 0, "sha256": digest})
+        jobs.succeed(session, job_id, fence)
+    monkeypatch.setattr(queue, "ring", lambda: seen.append(artifacts.sound(digest, job_id)))
+    api.post(f"{JOBS}/1/requeue", json={"from_phase": "train"})
+    assert seen == [False]
 
 
 # ---- order and deadline

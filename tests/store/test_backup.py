@@ -7,12 +7,13 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Connection, Engine, Table, event, func, select, text
 from sqlalchemy.orm import Session
 
 from core.events import CheckpointSaved
@@ -251,6 +252,43 @@ def test_a_backup_of_an_earlier_version_is_restored_and_brought_forward(
     with transaction(elsewhere.url) as session:
         (event,) = feed.read(session, session.scalars(select(Job.id)).one())
         assert (event.kind, event.position) == ("state_changed", 1)
+
+
+@contextmanager
+def hasty(engine: Engine) -> Iterator[None]:
+    """Postgres ends every transaction that is idle for a second, unless it says otherwise; a file takes longer."""
+    copied = backup.copied
+
+    def begin(connection: Connection) -> None:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1s'"))
+
+    def slowly(*arguments: Any) -> bool:
+        threading.Event().wait(1.5)
+        return copied(*arguments)
+
+    event.listen(engine, "begin", begin)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backup, "copied", slowly)
+        yield
+    event.remove(engine, "begin", begin)
+
+
+def test_files_may_take_longer_than_a_transaction_may_be_idle(
+    database: Session, ada, files, elsewhere, tmp_path: Path, monkeypatch
+) -> None:
+    path, digest = made(tmp_path, "model")
+    artifacts.put(path, digest)
+    records.artifact(database, queue(database, ada).id, "model", digest, 2000, {})
+    database.commit()
+    with hasty(engine()):
+        assert backup.save(tmp_path / "backup") == []
+    monkeypatch.setenv("SPARRING_DATABASE_URL", elsewhere.url)
+    monkeypatch.setattr(restore, "engine", lambda: engine(elsewhere.url))
+    settings.cache_clear()
+    with hasty(engine(elsewhere.url)):
+        _, damaged = restore.restore(tmp_path / "backup")
+    assert damaged == []
+    assert rows(elsewhere.url) == rows()
 
 
 def test_nothing_is_restored_over_what_is_there(database: Session, ada, files, tmp_path: Path, capsys) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from made import CPU, queue
+from store import explain as explaining
 from store import gate, jobs, lookup, quotas, schedule, usage, workers
 from store.estimate import History, seconds
 from store.explain import Explanation, explain
@@ -186,3 +187,26 @@ def test_a_job_that_needs_memory_takes_a_slot_that_has_it(database: Session, ada
     assert jobs.claim(database, machine).devices == ["gpu:1"]
     queue(database, ada, resources={"gpus": 1})
     assert jobs.claim(database, machine).devices == ["gpu:0"]
+
+
+def test_a_job_that_ends_while_the_forecast_is_made_does_not_upset_it(
+    database: Session, ada, worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(database, ada)
+    claimed, parties = jobs.claim(database, worker), schedule.parties
+    waiting = queue(database, ada)
+
+    def later(session: Session, ids) -> dict:
+        assert jobs.succeed(session, *claimed[:2])
+        return parties(session, ids)
+
+    monkeypatch.setattr(schedule, "parties", later)
+    assert [start.waiting.job for start in explaining.future(database, explaining.team(database)).starts()] == [
+        waiting.id
+    ]
+
+
+def test_who_is_deleted_while_usage_is_read_is_left_out(database: Session, ada, bob, monkeypatch) -> None:
+    parties = schedule.parties
+    monkeypatch.setattr(schedule, "parties", lambda session, ids: parties(session, set(ids) - {bob}))
+    assert [one.name for one in usage.by(database, "user", 30)] == ["ada"]

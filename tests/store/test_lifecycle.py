@@ -183,7 +183,7 @@ def test_a_job_that_has_not_ended_is_not_queued_again(database: Session, ada, wo
 
 def test_a_job_whose_deadline_has_passed_wants_another_first(database: Session, ada) -> None:
     job = queue(database, ada, resources={"deadline": GONE.isoformat()})
-    jobs.overdue(database)
+    assert jobs.miss(database, job.id)
     with pytest.raises(jobs.Impossible, match="give it another first"):
         jobs.requeue(database, job.id)
     assert jobs.edit(database, job.id, 1, {"deadline": None})
@@ -260,6 +260,38 @@ def test_a_requeue_without_a_phase_keeps_where_an_earlier_one_began(database: Se
     assert fresh(database, job_id).from_phase == "evaluate"
 
 
+@pytest.mark.parametrize(("saved", "begins"), [(False, "evaluate"), (True, "export")])
+def test_a_second_requeue_from_a_later_phase_does_what_the_first_one_forgot(
+    database: Session, ada, worker, saved: bool, begins: str
+) -> None:
+    """The checkpoint of before the first still tells the scores whose rows are gone."""
+    job_id = lived(database, ada, worker)
+    jobs.requeue(database, job_id, "evaluate")
+    if saved:
+        fence = jobs.claim(database, worker).fence
+        again = {"phase": "export", "epoch": 3, "batch": 0, "sha256": "3" * 64}
+        records.checkpoint(database, job_id, fence, again)
+        jobs.release(database, job_id, fence, "drain")
+    jobs.cancel(database, job_id)
+    jobs.requeue(database, job_id, "export")
+    job = fresh(database, job_id)
+    assert (job.from_phase, job.from_fence) == (begins, job.fence)
+
+
+def test_a_requeue_starts_anew_once_retention_has_removed_what_it_was_to_begin_with(
+    database: Session, ada, worker
+) -> None:
+    job_id = lived(database, ada, worker)
+    jobs.requeue(database, job_id, "evaluate")
+    jobs.cancel(database, job_id)
+    database.execute(text("DELETE FROM checkpoints"))
+    with pytest.raises(jobs.Impossible, match="requeue it from train"):
+        jobs.requeue(database, job_id, "export")
+    jobs.requeue(database, job_id)
+    job = fresh(database, job_id)
+    assert (job.state, job.from_phase, job.from_fence) == ("queued", None, 0)
+
+
 def test_without_a_checkpoint_from_behind_training_nothing_can_be_reused(database: Session, ada, worker) -> None:
     job_id = lived(database, ada, worker)
     database.execute(text("DELETE FROM checkpoints WHERE phase <> 'train'"))
@@ -305,6 +337,18 @@ def test_a_deleted_job_leaves_no_row_behind(database: Session, ada, worker) -> N
         assert database.execute(select(func.count()).where(column == job_id).select_from(table)).scalar() == 0, table
     database.expunge_all()
     assert jobs.find(database, job_id) is None
+    assert database.scalars(select(Artifact)).all() == []
+
+
+@pytest.mark.parametrize("named", ["job", "sha256"])
+def test_a_job_whose_network_is_still_to_be_judged_is_not_deleted(database: Session, ada, worker, named: str) -> None:
+    job_id = lived(database, ada, worker)
+    network = {"job": str(job_id), "sha256": "c" * 64} if named == "job" else {"job": None, "sha256": "b" * 64}
+    judge = queue(database, ada, kind="evaluate", network=network)
+    with pytest.raises(jobs.Impossible, match="1 jobs are to judge a network of it"):
+        jobs.delete(database, job_id)
+    jobs.cancel(database, judge.id)
+    jobs.delete(database, job_id)
     assert database.scalars(select(Artifact)).all() == []
 
 

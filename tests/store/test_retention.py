@@ -1,18 +1,19 @@
 """What retention removes, what it leaves, and that a dry run counts the same and removes nothing."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.orm import Session
 
 from core.files import sha256
 from made import CPU, queue
 from store import artifacts, backup, jobs, records, requests, retention, tokens, workers
-from store.database import Base, transaction
+from store.database import Base, engine, transaction
 from store.settings import settings
 from store.tables import Artifact, Checkpoint, Job, Slot, Worker
 
@@ -148,6 +149,17 @@ def test_a_file_that_is_just_being_put_is_left_alone(database: Session, ada, fol
     assert path.exists()
 
 
+def test_a_file_that_a_job_is_to_judge_stays_until_it_has_ended(database: Session, ada, folders) -> None:
+    digest = put(folders)
+    job = queue(database, ada, kind="evaluate", network={"job": None, "sha256": digest})
+    database.commit()
+    assert swept()["files that no row names"] == (0, 0, 0)
+    jobs.cancel(database, job.id)
+    database.commit()
+    assert swept()["files that no row names"] == (0, 1, 1000)
+    assert not artifacts.sound(digest)
+
+
 def test_nothing_is_removed_while_a_backup_is_under_way(database: Session, ada, folders, capsys) -> None:
     digest = put(folders)
     with transaction() as other:
@@ -157,6 +169,27 @@ def test_nothing_is_removed_while_a_backup_is_under_way(database: Session, ada, 
         assert retention.main([]) == 1
     assert artifacts.sound(digest)
     assert "a backup is under way" in capsys.readouterr().err
+
+
+def test_looking_at_files_may_take_longer_than_a_transaction_may_be_idle(
+    database: Session, folders, monkeypatch
+) -> None:
+    put(folders)
+    old, begin = retention._old, text("SET LOCAL idle_in_transaction_session_timeout = '1s'")
+
+    def hasty(connection: Connection) -> None:
+        connection.execute(begin)
+
+    def slowly(paths: Iterator[Path]) -> list[Path]:
+        time.sleep(1.5)
+        return old(paths)
+
+    monkeypatch.setattr(retention, "_old", slowly)
+    event.listen(engine(), "begin", hasty)
+    try:
+        assert swept()["files that no row names"][1] == 1
+    finally:
+        event.remove(engine(), "begin", hasty)
 
 
 def test_the_command_says_what_and_how_many_bytes(database: Session, folders, capsys) -> None:

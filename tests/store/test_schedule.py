@@ -53,6 +53,16 @@ def test_usage_is_halved_every_day(database: Session, ada, bob, worker) -> None:
     assert jobs.claim(database, worker).job_id == wanted, "1000 / 8 is less than 200"
 
 
+def test_who_comes_back_after_years_is_charged_as_anybody(database: Session, ada, worker) -> None:
+    database.execute(text("UPDATE users SET usage = 1000, usage_at = now() - interval '1100 days' WHERE name = 'ada'"))
+    database.execute(text("UPDATE projects SET usage = 1000, usage_at = now() - interval '1100 days'"))
+    queue(database, ada)
+    claimed = jobs.claim(database, worker)
+    database.execute(text("UPDATE attempts SET started_at = now() - interval '10 seconds'"))
+    finish(database, claimed)
+    assert database.execute(text("SELECT usage FROM users")).scalar_one() == pytest.approx(10, abs=1)
+
+
 def test_ten_users_get_equal_shares(database: Session, worker) -> None:
     users = [tokens.user_named(database, f"user-{number}") for number in range(10)]
     for _ in range(10):
