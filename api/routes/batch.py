@@ -67,9 +67,9 @@ def queued(session: Session, who: Caller, listed: Sequence[Any]) -> Batch:
     groups = _understood(Admission(session, who), listed)
     if (jobs := sum(map(len, groups))) > MOST_JOBS:
         raise Refused(422, "invalid_request", f"That would be {jobs:,} jobs; a batch makes at most {MOST_JOBS:,}.")
+    made = submission.create_all(session, who.id, groups)
     for project in sorted({one.spec["project"] for group in groups for one in group}):
         check_project(session, who, project)
-    made = submission.create_all(session, who.id, groups)
     actions.note(session, who.name, "submit", "job", made[0].id, jobs=len(made))
     shapes = [Queued.model_validate(job, from_attributes=True) for job in made]
     return Batch(jobs=shapes)

@@ -117,8 +117,8 @@ def planned(job: spec.AnySpec) -> Plan:
 def create(session: Session, who: Caller, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
     """Queue a job for each of its seeds, and note who did; the caller commits, then rings."""
     asked = [submission.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
-    check_project(session, who, job.project)
     made = submission.create(session, who.id, asked)
+    check_project(session, who, job.project)
     actions.note(session, who.name, "submit", "job", made[0].id, jobs=len(made))
     return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])
 

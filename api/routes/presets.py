@@ -97,9 +97,9 @@ def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> Rows
         groups.setdefault((one.row, one.configuration), []).append(
             submission.Asked(job.json_dict(), job.json_dict(), job.digest)
         )
-    if groups:
-        check_project(session, who, name)
     made = submission.create_all(session, who.id, list(groups.values()))
+    if made:
+        check_project(session, who, name)
     for queued in made:
         actions.note(session, who.name, "submit", "job", queued.id, preset=name)
     return RowsQueued(jobs=[shown(session, queued) for queued in made], present=present)
