@@ -112,9 +112,7 @@ def delete(session: Session, job_id: uuid.UUID) -> None:
     if job and job.state == "running":
         raise Impossible("running", "The job is running; cancel it first.")
     if waiting := dependencies.waiting_for(session, job_id):
-        raise Impossible(
-            "awaited", f"{len(waiting)} jobs wait for it, {waiting[0]} among them; cancel and delete those first."
-        )
+        raise Impossible("awaited", f"{len(waiting)} jobs wait for it; cancel and delete those first.")
     forget.everything(session, job_id)
 
 
