@@ -32,7 +32,7 @@ def reap() -> int:
     for job_id in late:
         feed.announce(job_id)
     with transaction() as session:
-        team.place(session)
+        team.place(session, wait=True)
     for job_id in lost:
         log.warning("job %s was lost with its worker", job_id)
         feed.announce(job_id)
