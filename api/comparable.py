@@ -21,7 +21,8 @@ from core import witness
 from core.datasets.base import Dataset
 from core.errors import Problem
 from core.events import TRAINED, WORST_CASE
-from store import jobs, records
+from store import jobs, records, sight
+from store.sight import Eyes
 from store.tables import Job
 
 Body = dict[str, Any]
@@ -47,27 +48,33 @@ class Entry:
         return self.score.get("always") is not None
 
 
-def entry(session: Session, job: Job, key: str, at: str) -> Entry:
-    """A job and its score; refused where the job has not succeeded, or has no such score."""
+def entry(session: Session, eyes: Eyes, job: Job, key: str, at: str) -> Entry:
+    """A job and its score; refused where the job has not succeeded, has no such score, or has lost its network's training."""
     if job.state != "succeeded":
         raise refused(at, f"job {job.number} has not succeeded", job.state, "a job that has succeeded")
     scores = {f"{one['protocol']}/{one['label']}": one for one in records.results(session, job.id)}
     if key not in scores:
         raise refused("/score", f"job {job.number} has no such score", key, f"one of {', '.join(scores)}")
-    made_by, file = _network(session, job)
+    made_by, file = _network(session, eyes, job, at)
     recipe = {part: made_by.spec[part] for part in TRAINS} | {"file": file}
     return Entry(at, job, scores[key], recipe, made_by.seed)
 
 
-def _network(session: Session, job: Job) -> tuple[Job, str]:
-    """The training that made a job's network, and which of its networks that is: another one where a lossy file holds it."""
+def _network(session: Session, eyes: Eyes, job: Job, at: str) -> tuple[Job, str]:
+    """The training that made a job's network, and which of its networks that is: another one where a lossy file holds it.
+
+    Refused where these eyes do not see that training, or where it was deleted or run again and has left that file no longer.
+    """
     if "network" not in job.spec:
         return job, TRAINED
-    made_by = jobs.find(session, uuid.UUID(job.spec["network"]["job"]))
-    assert made_by, "a network has a job"
-    sha256 = job.spec["network"]["sha256"]
-    (file, *_) = [one for one in records.files(session, made_by.id) if one.sha256 == sha256]
-    return made_by, file.about["exporter"] if exporter_of(file).lossy else TRAINED
+    network = job.spec["network"]
+    made_by = jobs.find(session, uuid.UUID(network["job"]))
+    if made_by and sight.sees(session, eyes, made_by.project_id):
+        for file in records.files(session, made_by.id):
+            if file.sha256 == network["sha256"]:
+                return made_by, file.about["exporter"] if exporter_of(file).lossy else TRAINED
+    message = f"cannot be compared: the training that made the network of job {job.number} is gone"
+    raise refused(at, message, network["job"], "a job whose network's training is there, with that network's file")
 
 
 def check(methods: Sequence[Sequence[Entry]], key: str) -> None:

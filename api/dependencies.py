@@ -167,7 +167,10 @@ def eyes_now(session: Session, who: Caller) -> sight.Eyes | None:
 
 
 def check_project(session: Session, who: Caller, name: str) -> None:
-    """Jobs go into a new project, or into one that the caller sees."""
+    """Jobs go into a new project, or into one that the caller sees; what has been queued in another is rolled back.
+
+    Asked after they are queued: by then their project is locked, behind the jobs that they wait for, as everywhere.
+    """
     if projects.hidden(session, who.eyes, name):
         raise not_found("project", name)
 

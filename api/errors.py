@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, InternalError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -91,6 +91,12 @@ def install(app: FastAPI) -> None:
     def unkept(request: Request, error: DataError) -> Response:
         log.warning("a value that the database does not take: %s", str(error).splitlines()[0])
         return document(request, 422, "invalid_request", "The request holds a value that the database does not take.")
+
+    @app.exception_handler(IntegrityError)
+    def raced(request: Request, error: IntegrityError) -> Response:
+        log.warning("a change that another one has made impossible: %s", str(error).splitlines()[0])
+        detail = "Somebody has just changed what this rests on. Look again, then repeat it."
+        return document(request, 409, "conflict", detail)
 
     @app.exception_handler(Exception)
     def internal(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """The wire of the queue: its state, quotas, usage, why a job waits."""
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -104,7 +105,7 @@ class HadOut(Wire):
     hours: float
     """Slot-hours of the last `days`."""
     share: float
-    """Their part of those of all users, or of all projects."""
+    """Their part of those of all users, or of all projects that the caller sees."""
     running: int
     """Slots that it has now."""
     counted: float
@@ -131,13 +132,16 @@ class ExplanationOut(Wire):
     reason: str | None
     words: str
     blocked_by: list[uuid.UUID]
-    """Jobs that must succeed first and have not."""
+    """Jobs that must succeed first and have not; those that the caller does not see are only counted, in `words`."""
     before: int | None
     """Jobs that will start before it, as things are."""
     starts_at: datetime | None
     """When it is likely to start, if nothing else is submitted; null where that cannot be foreseen."""
 
     @classmethod
-    def of(cls, found: Explanation) -> "ExplanationOut":
-        """The shape of what the store found."""
-        return cls.model_validate(vars(found))
+    def of(cls, found: Explanation, seen: Collection[uuid.UUID]) -> "ExplanationOut":
+        """The shape of what the store found; of the jobs that go first those in `seen`."""
+        shown = [one for one in found.blocked_by if one in seen]
+        others = len(found.blocked_by) - len(shown)
+        words = found.words + (f" You do not see {others} other{'' if others == 1 else 's'} of them." if others else "")
+        return cls.model_validate(vars(found) | {"blocked_by": shown, "words": words})

@@ -9,22 +9,46 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.permissions import Caller
-from store import requests
+from store import queue, requests
 
 Answer = TypeVar("Answer", bound=BaseModel)
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 
 
 def once(
-    session: Session, who: Caller, key: str | None, asked: BaseModel, form: type[Answer], make: Callable[[], Answer]
+    session: Session,
+    who: Caller,
+    key: str | None,
+    route: str,
+    asked: bytes | BaseModel,
+    form: type[Answer],
+    make: Callable[[], Answer],
 ) -> Answer:
-    """What `make` gives, a `form`, or has given to the same request before."""
+    """What `make` gives, a `form`, or has given to the same request before: of the same user to that `route`, which asked the
+    same. Nothing of the request is judged before."""
     if key is None:
         return make()
-    request = hashlib.sha256(f"{type(asked).__name__} {asked.model_dump_json()}".encode()).digest()
-    before = requests.answered(session, who.id, key, request)
+    body = asked if isinstance(asked, bytes) else asked.model_dump_json(exclude_unset=True).encode()
+    digest = hashlib.sha256(f"{route}\n".encode() + body).digest()
+    before = requests.answered(session, who.id, key, digest)
     if before is not None:
         return form.model_validate(before)
     answer = make()
-    requests.remember(session, who.id, key, request, answer.model_dump(mode="json"))
+    requests.remember(session, who.id, key, digest, answer.model_dump(mode="json"))
+    return answer
+
+
+def queued_once(
+    session: Session,
+    who: Caller,
+    key: str | None,
+    route: str,
+    asked: bytes | BaseModel,
+    form: type[Answer],
+    make: Callable[[], Answer],
+) -> Answer:
+    """`once`, of what queues jobs: committed, then the bell is rung for those who run them."""
+    answer = once(session, who, key, route, asked, form, make)
+    session.commit()
+    queue.ring()
     return answer

@@ -35,7 +35,7 @@ class Resources(Settings):
     deadline: Time | None = None
     """When it must have ended, with a zone: 2026-12-24T18:00:00Z. Later it saves, leaves and has failed."""
     priority: Literal["low", "normal", "high"] = "normal"
-    """Before jobs of lower priority of the same user."""
+    """Before jobs of lower priority of the same user in the same project."""
 
     @property
     def seconds(self) -> int:

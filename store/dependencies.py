@@ -12,9 +12,6 @@ from sqlalchemy.orm import Session
 
 from store.tables import ENDED, Artifact, Dependency, Job
 
-NAMED = 5
-"""Most jobs that a message names."""
-
 
 def states(session: Session, job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
     """The states of jobs that others are to wait for; none of them changes its state before this transaction has ended."""
@@ -69,15 +66,18 @@ def _lock(session: Session, job_ids: Sequence[uuid.UUID]) -> None:
 
 
 def explain(session: Session, job_ids: Sequence[uuid.UUID]) -> None:
-    """Say in the messages of queued jobs what each waits for; the same words to as many as possible at once."""
+    """Say in the messages of queued jobs how much each waits for; the same words to as many as possible at once.
+
+    Which jobs those are is not said: who reads the message may not see them.
+    """
     if not job_ids:
         return
     _lock(session, job_ids)
-    rows = select(Dependency.job_id, Job.number, Job.state).join(Job, Job.id == Dependency.on_id)
-    rows = rows.where(Dependency.job_id.in_(job_ids), ~Dependency.met).order_by(Dependency.job_id, Job.number)
-    on: dict[uuid.UUID, list[tuple[int, str]]] = {job_id: [] for job_id in job_ids}
-    for job_id, number, state in session.execute(rows).tuples():
-        on[job_id].append((number, state))
+    rows = select(Dependency.job_id, Job.state).join(Job, Job.id == Dependency.on_id)
+    rows = rows.where(Dependency.job_id.in_(job_ids), ~Dependency.met)
+    on: dict[uuid.UUID, list[str]] = {job_id: [] for job_id in job_ids}
+    for job_id, state in session.execute(rows).tuples():
+        on[job_id].append(state)
     said: dict[str | None, list[uuid.UUID]] = {}
     for job_id, found in on.items():
         said.setdefault(_words(found), []).append(job_id)
@@ -86,20 +86,10 @@ def explain(session: Session, job_ids: Sequence[uuid.UUID]) -> None:
         session.execute(told, execution_options={"synchronize_session": False})
 
 
-def _words(on: list[tuple[int, str]]) -> str | None:
-    """What a job waits for; those that will not succeed by themselves are named first."""
+def _words(on: list[str]) -> str | None:
+    """What a job waits for, and how many of those will not succeed by themselves."""
     if not on:
         return None
-    stuck = [(number, state) for number, state in on if state in ("failed", "cancelled")]
-    words = f"It waits for {_named([number for number, _ in on])} to succeed."
-    if stuck:
-        how = ", ".join(
-            f"#{number} {'has failed' if state == 'failed' else 'was cancelled'}" for number, state in stuck[:NAMED]
-        )
-        words += f" But {how}: requeue that, or cancel this."
-    return words
-
-
-def _named(numbers: list[int]) -> str:
-    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
-    return ", ".join(f"#{number}" for number in numbers[:NAMED]) + more
+    stuck = [f"{on.count(state)} {state}" for state in ("failed", "cancelled") if state in on]
+    words = f"It waits for {len(on)} job{'' if len(on) == 1 else 's'} to succeed."
+    return words + (f" But {' and '.join(stuck)}: requeue what it needs, or cancel this." if stuck else "")

@@ -122,13 +122,9 @@ def delete(session: Session, job_id: uuid.UUID) -> None:
     if job and job.state == "running":
         raise Impossible("running", "The job is running; cancel it first.")
     if waiting := dependencies.waiting_for(session, job_id):
-        raise Impossible(
-            "awaited", f"{len(waiting)} jobs wait for it, {waiting[0]} among them; cancel and delete those first."
-        )
+        raise Impossible("awaited", f"{len(waiting)} jobs wait for it; cancel and delete those first.")
     if judging := dependencies.judging(session, job_id):
-        raise Impossible(
-            "judged", f"{len(judging)} jobs are to judge a network of it, {judging[0]} among them; cancel those first."
-        )
+        raise Impossible("judged", f"{len(judging)} jobs are to judge a network of it; cancel those first.")
     forget.everything(session, job_id)
 
 

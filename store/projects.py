@@ -31,10 +31,8 @@ def named(session: Session, eyes: Eyes, name: str, lock: bool = False) -> Projec
 
 
 def hidden(session: Session, eyes: Eyes, name: str) -> bool:
-    """Whether there is a project of that name which these eyes do not see; until the transaction ends that stays so."""
-    row = select(Project.id).where(Project.name == name).with_for_update(key_share=True)
-    there = session.execute(row).scalar() is not None
-    return there and named(session, eyes, name) is None
+    """Whether there is a project of that name which these eyes do not see."""
+    return bool(session.execute(select(exists().where(Project.name == name, ~seen_by(eyes)))).scalar())
 
 
 def members(session: Session, project_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[str]]:

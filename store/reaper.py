@@ -39,7 +39,7 @@ def _look() -> int:
         _alone(jobs.miss, job_id)
     with transaction() as session:
         bells = jobs.waiting(session)
-        team.place(session)
+        team.place(session, wait=True)
     for _ in range(bells):
         queue.ring()
     return len(lost)

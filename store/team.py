@@ -32,9 +32,15 @@ WHERE events.job_id = placed.job_id AND events.seq = placed.seq
 """By time, but a job's events by their numbers; a number that a deleted job had is not given again."""
 
 
-def place(session: Session) -> None:
-    """Place the events that are committed and have no position, when whoever is just doing so has committed."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+def place(session: Session, wait: bool = False) -> None:
+    """Place the events that are committed and have no position; with `wait` when whoever is just doing so has committed.
+
+    Without, nothing is done then: readers have what is placed, and at their next look the rest.
+    """
+    if wait:
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    elif not session.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}).scalar():
+        return
     session.execute(PLACE)
 
 

@@ -1,5 +1,6 @@
 """Who has had how much of the slots: by user and by project."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -28,14 +29,15 @@ class Had(NamedTuple):
     """Slot-hours, halved every day and divided by the weight."""
     running: int
     share: float
-    """Its part of the hours of all users, or of all projects."""
+    """Its part of the hours of all users, or of all projects that are asked for."""
 
 
-def by(session: Session, kind: str, days: int) -> list[Had]:
-    """The users, or the projects, with what they have had."""
+def by(session: Session, kind: str, days: int, names: Collection[str] | None = None) -> list[Had]:
+    """The users, or the projects, with what they have had; with `names` as if there were no others."""
     table, column = PARTIES[kind]
     sql = text(HAD.format(table=table, column=column))
     rows = session.execute(sql, {"days": days}).tuples().all()
+    rows = [row for row in rows if names is None or row[1] in names]
     parties, now = schedule.parties(session, [row[0] for row in rows]), schedule.clock(session).timestamp()
     total = sum(hours for _, _, hours in rows) or 1.0
     return [

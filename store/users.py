@@ -2,12 +2,15 @@
 
 import uuid
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.database import uuid7
 from store.people import User
+
+ABLE = and_(User.role == "admin", User.disabled_at.is_(None))
+"""An administrator who may come in."""
 
 
 class LastAdmin(Exception):
@@ -21,9 +24,15 @@ def page(session: Session, limit: int, after: str | None = None) -> list[User]:
 
 
 def named(session: Session, name: str, lock: bool = False) -> User | None:
-    """The user of that name; with `lock` nobody else changes them until the end of the transaction."""
-    rows = select(User).where(User.name == name).execution_options(populate_existing=True)
-    return session.scalars(rows.with_for_update(key_share=True) if lock else rows).one_or_none()
+    """The user of that name; with `lock` nobody else changes them, or an administrator, until the end of the transaction.
+
+    All are locked at once, in the order of their ids: of two who demote each other, one waits, and sees it.
+    """
+    rows = select(User).execution_options(populate_existing=True)
+    if not lock:
+        return session.scalars(rows.where(User.name == name)).one_or_none()
+    every = rows.where(or_(User.name == name, ABLE)).order_by(User.id).with_for_update(key_share=True)
+    return next((user for user in session.scalars(every).all() if user.name == name), None)
 
 
 def ids(session: Session, names: list[str]) -> dict[str, uuid.UUID]:
@@ -38,7 +47,7 @@ def add(session: Session, name: str, role: str) -> User | None:
 
 
 def change(session: Session, user: User, role: str, disabled: bool) -> None:
-    """Give a user a role, and let them in or not: none of a disabled user's tokens and sessions is valid.
+    """Give a user, locked by `named`, a role, and let them in or not: no token or session of a disabled user is valid.
 
     Raises `LastAdmin` where no administrator who may come in would be left.
     """
@@ -51,8 +60,5 @@ def change(session: Session, user: User, role: str, disabled: bool) -> None:
 
 
 def _check_admins(session: Session, but: User) -> None:
-    """All administrators are locked in the order of their ids: of two who demote each other, one waits, and sees it."""
-    able = select(User.id).where(User.role == "admin", User.disabled_at.is_(None)).order_by(User.id)
-    left = list(session.scalars(able.with_for_update(key_share=True)))
-    if left == [but.id]:
+    if list(session.scalars(select(User.id).where(ABLE))) == [but.id]:
         raise LastAdmin(f"{but.name} is the only administrator who may come in; make another one first.")

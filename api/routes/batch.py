@@ -14,8 +14,8 @@ from api.dependencies import Database, Writer, check_project
 from api.errors import MOST, Refused
 from api.lifecycle_schemas import Batch, Queued
 from api.permissions import Caller
-from api.repeats import IdempotencyKey
-from api.routes.jobs import FORMS, Sent, once
+from api.repeats import IdempotencyKey, queued_once
+from api.routes.jobs import FORMS, Sent
 from core import spec
 from core.errors import InvalidSpec, Problem
 from store import actions, submission
@@ -49,8 +49,8 @@ def submit(
 
     Each specification makes a group of its own: one job for each of its seeds.
     """
-    return once(
-        session, who, idempotency_key, asked.sha256, Batch, lambda: queued(session, who, _listed(asked.document))
+    return queued_once(
+        session, who, idempotency_key, "batch", asked.sha256, Batch, lambda: queued(session, who, asked.document)
     )
 
 
@@ -62,32 +62,31 @@ def _listed(document: Any) -> list[Any]:
     return found
 
 
-def queued(session: Session, who: Caller, listed: Sequence[Any]) -> Batch:
+def queued(session: Session, who: Caller, document: Any) -> Batch:
     """Queue them; the caller commits."""
-    groups = _understood(Admission(session, who), listed)
-    if (jobs := sum(map(len, groups))) > MOST_JOBS:
+    found = _understood(Admission(session, who), _listed(document))
+    if (jobs := sum(job.replicates if isinstance(job, spec.JobSpec) else 1 for job, _ in found)) > MOST_JOBS:
         raise Refused(422, "invalid_request", f"That would be {jobs:,} jobs; a batch makes at most {MOST_JOBS:,}.")
+    groups = [[submission.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()] for job, sent in found]
+    made = submission.create_all(session, who.id, groups)
     for project in sorted({one.spec["project"] for group in groups for one in group}):
         check_project(session, who, project)
-    made = submission.create_all(session, who.id, groups)
-    actions.note(session, who.name, "submit", "job", made[0].id, jobs=len(made))
+    actions.note_all(session, who.name, "submit", "job", [one.id for one in made])
     shapes = [Queued.model_validate(job, from_attributes=True) for job in made]
     return Batch(jobs=shapes)
 
 
-def _understood(admission: Admission, listed: Sequence[Any]) -> list[list[submission.Asked]]:
-    """The jobs of each document; `InvalidSpec` lists what is wrong with any of them."""
-    groups: list[list[submission.Asked]] = []
+def _understood(admission: Admission, listed: Sequence[Any]) -> list[tuple[spec.AnySpec, Any]]:
+    """What each document asks for, beside it; `InvalidSpec` lists what is wrong with any of them."""
+    found: list[tuple[spec.AnySpec, Any]] = []
     problems: list[Problem] = []
     for number, document in enumerate(listed):
         try:
-            job: spec.AnySpec = admission.job(document, f"/jobs/{number}")
+            found.append((admission.job(document, f"/jobs/{number}"), document))
         except InvalidSpec as error:
             problems.extend(error.problems)
             if len(problems) >= MOST:
                 break
-        else:
-            groups.append([submission.Asked(one.json_dict(), document, one.digest) for one in job.seeds()])
     if problems:
         raise InvalidSpec(tuple(problems))
-    return groups
+    return found

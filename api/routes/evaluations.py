@@ -60,11 +60,10 @@ def submit(
             raise Refused(
                 422, "invalid_request", "kind must be evaluate here, or be left out; POST /jobs takes others."
             )
-    job = Admission(session, who).job(asked.document, asked.at)
     if dry_run:
         response.status_code = 200
-        return planned(job)
-    return queued(session, who, idempotency_key, job, asked)
+        return planned(Admission(session, who).job(asked.document, asked.at))
+    return queued(session, who, idempotency_key, "evaluations", asked)
 
 
 @router.get("/{name}")

@@ -4,13 +4,11 @@ import base64
 import binascii
 import hashlib
 import uuid
-from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api import documents, networks
@@ -19,14 +17,13 @@ from api.dependencies import Database, Known, SeenJob, Writer, check_project
 from api.errors import Refused
 from api.etags import tag
 from api.permissions import Caller
-from api.repeats import IdempotencyKey
+from api.repeats import IdempotencyKey, queued_once
 from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
 from core import plan, spec
-from store import actions, lookup, queue, records, requests, submission
+from store import actions, lookup, records, submission
 from store.tables import STATES, Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-Answer = TypeVar("Answer", bound=BaseModel)
 FORMS = {"oneOf": [{"$ref": f"#/components/schemas/{form.__name__}"} for form in spec.KINDS.values()]}
 BODY = {
     "requestBody": {
@@ -73,29 +70,19 @@ def submit(
     dry_run: bool = False,
 ) -> Submitted | Plan:
     """Queue a job for each of its seeds, or with `dry_run=true` say what it would be and queue nothing."""
-    job = Admission(session, who).job(asked.document, asked.at)
     if dry_run:
         response.status_code = 200
-        return planned(job)
-    return queued(session, who, idempotency_key, job, asked)
+        return planned(Admission(session, who).job(asked.document, asked.at))
+    return queued(session, who, idempotency_key, "jobs", asked)
 
 
-def queued(session: Session, who: Caller, key: str | None, job: spec.AnySpec, asked: Sent) -> Submitted:
+def queued(session: Session, who: Caller, key: str | None, route: str, asked: Sent) -> Submitted:
     """Queue the jobs, or give the answer that the key got before."""
-    return once(session, who, key, asked.sha256, Submitted, lambda: create(session, who, job, asked.document))
 
+    def make() -> Submitted:
+        return create(session, who, Admission(session, who).job(asked.document, asked.at), asked.document)
 
-def once(
-    session: Session, who: Caller, key: str | None, sha256: bytes, form: type[Answer], make: Callable[[], Answer]
-) -> Answer:
-    """What `make` queues, or the answer that the key got before."""
-    before = requests.answered(session, who.id, key, sha256) if key else None
-    answer = form.model_validate(before) if before else make()
-    if key and not before:
-        requests.remember(session, who.id, key, sha256, answer.model_dump(mode="json"))
-    session.commit()
-    queue.ring()
-    return answer
+    return queued_once(session, who, key, route, asked.sha256, Submitted, make)
 
 
 def planned(job: spec.AnySpec) -> Plan:
@@ -117,9 +104,9 @@ def planned(job: spec.AnySpec) -> Plan:
 def create(session: Session, who: Caller, job: spec.AnySpec, sent: dict[str, Any]) -> Submitted:
     """Queue a job for each of its seeds, and note who did; the caller commits, then rings."""
     asked = [submission.Asked(one.json_dict(), sent, one.digest) for one in job.seeds()]
-    check_project(session, who, job.project)
     made = submission.create(session, who.id, asked)
-    actions.note(session, who.name, "submit", "job", made[0].id, jobs=len(made))
+    check_project(session, who, job.project)
+    actions.note_all(session, who.name, "submit", "job", [one.id for one in made])
     return Submitted(group=made[0].group_id, jobs=[shown(session, one) for one in made])
 
 

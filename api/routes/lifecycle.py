@@ -1,6 +1,5 @@
 """What people do to a job: pause, resume, cancel, run again, copy, rename, delete."""
 
-import hashlib
 import uuid
 from collections.abc import Callable
 
@@ -13,8 +12,8 @@ from api.errors import Refused
 from api.etags import IfMatch, changed, check, tag
 from api.lifecycle_schemas import Copy, JobChanges, Requeue
 from api.permissions import Caller
-from api.repeats import IdempotencyKey
-from api.routes.jobs import create, once, shown
+from api.repeats import IdempotencyKey, queued_once
+from api.routes.jobs import create, shown
 from api.schemas import JobOut, Submitted
 from core.errors import InvalidSpec, Problem
 from store import actions, backup, feed, jobs, queue
@@ -98,12 +97,11 @@ def clone(
     document = job.spec | changes.model_dump(include={"name", "seed"}, exclude_unset=True)
     priority = changes.model_dump(include={"priority"}, exclude_unset=True)
     document["resources"] = job.spec["resources"] | {"deadline": None} | priority
-    sha256 = hashlib.sha256(f"clone {job.id} {changes.model_dump_json(exclude_unset=True)}".encode()).digest()
 
     def make() -> Submitted:
         return create(session, who, Admission(session, who).job(document), document)
 
-    return once(session, who, idempotency_key, sha256, Submitted, make)
+    return queued_once(session, who, idempotency_key, f"clone {job.id}", changes, Submitted, make)
 
 
 @router.patch("/{name}")

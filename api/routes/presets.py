@@ -1,7 +1,6 @@
 """Presets: published tables as specifications, the jobs of their rows, and what was published beside what we got."""
 
 import csv
-import hashlib
 import io
 from dataclasses import asdict, fields
 
@@ -15,8 +14,8 @@ from api.dependencies import Database, Known, Writer, check_project
 from api.errors import Refused, not_found
 from api.permissions import Caller
 from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
-from api.repeats import IdempotencyKey
-from api.routes.jobs import once, shown
+from api.repeats import IdempotencyKey, queued_once
+from api.routes.jobs import shown
 from core import presets
 from core.scorecard import Cell
 from store import actions, submission
@@ -75,8 +74,15 @@ def run(
     name: str, asked: RunRows, who: Writer, session: Database, idempotency_key: IdempotencyKey = None
 ) -> RowsQueued:
     """Queue the jobs of some rows, each once a seed. What waits, runs or has succeeded already is not queued again."""
-    body = hashlib.sha256(f"{name} {asked.model_dump_json()}".encode()).digest()
-    return once(session, who, idempotency_key, body, RowsQueued, lambda: queue_rows(session, who, name, asked))
+    return queued_once(
+        session,
+        who,
+        idempotency_key,
+        f"presets {name}",
+        asked,
+        RowsQueued,
+        lambda: queue_rows(session, who, name, asked),
+    )
 
 
 def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> RowsQueued:
@@ -97,11 +103,10 @@ def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> Rows
         groups.setdefault((one.row, one.configuration), []).append(
             submission.Asked(job.json_dict(), job.json_dict(), job.digest)
         )
-    if groups:
-        check_project(session, who, name)
     made = submission.create_all(session, who.id, list(groups.values()))
-    for queued in made:
-        actions.note(session, who.name, "submit", "job", queued.id, preset=name)
+    if made:
+        check_project(session, who, name)
+    actions.note_all(session, who.name, "submit", "job", [one.id for one in made], preset=name)
     return RowsQueued(jobs=[shown(session, queued) for queued in made], present=present)
 
 

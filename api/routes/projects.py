@@ -44,7 +44,7 @@ def add(asked: NewProject, who: Writer, session: Database, idempotency_key: Idem
         actions.note(session, who.name, "add", "project", project.name, **asked.model_dump(exclude={"name"}))
         return _shown(session, project)
 
-    return once(session, who, idempotency_key, asked, ProjectOut, make)
+    return once(session, who, idempotency_key, "projects", asked, ProjectOut, make)
 
 
 @router.get("/{name}")

@@ -13,7 +13,7 @@ from api.etags import IfMatch
 from api.permissions import Caller
 from api.queue_schemas import ExplanationOut, HadOut, QueueChange, QueueOut, Queues, Usage
 from api.schemas import Printable
-from store import actions, explain, gate, projects, queue, usage, workers
+from store import actions, explain, gate, lookup, projects, queue, usage, workers
 
 router = APIRouter(tags=["queue"])
 
@@ -72,7 +72,7 @@ def drain(name: Name, who: Maintainer, session: Database, response: Response) ->
 
 def _put(session: Session, who: Caller, state: str, response: Response, version: int | None = None) -> QueueOut:
     if not gate.put(session, state, version):
-        etags.check("", gate.find(session).version)
+        raise etags.changed(gate.find(session).version)
     actions.note(session, who.name, "change", "queue", gate.NAME, state=state)
     found = gate.find(session)
     etags.tag(response, found.version)
@@ -106,12 +106,13 @@ def _drain(session: Session, who: Caller, worker_id: uuid.UUID, draining: bool) 
 def used(who: Known, session: Database, days: Annotated[int, Query(ge=1, le=3650)] = 30) -> Usage:
     """What users and projects have had of the slots: hours of the last days, slots now, and what counts for who is next."""
     seen = set(projects.names(session, who.eyes))
-    users, had = (usage.by(session, kind, days) for kind in usage.PARTIES)
-    theirs = [HadOut.of(one) for one in had if one.name in seen]
-    return Usage(days=days, users=[HadOut.of(one) for one in users], projects=theirs)
+    users, had = usage.by(session, "user", days), usage.by(session, "project", days, seen)
+    return Usage(days=days, users=[HadOut.of(one) for one in users], projects=[HadOut.of(one) for one in had])
 
 
 @router.get("/jobs/{name}/explain", tags=["jobs"])
-def why(job: SeenJob, session: Database) -> ExplanationOut:
-    """Why a job waits, how many go before it, and when it is likely to start."""
-    return ExplanationOut.of(explain.explain(session, job))
+def why(job: SeenJob, who: Known, session: Database) -> ExplanationOut:
+    """Why a job waits, how many go before it, and when it is likely to start; of what it needs, only what the caller sees."""
+    found = explain.explain(session, job)
+    seen = {row[0].id for row in lookup.some(session, who.eyes, found.blocked_by)}
+    return ExplanationOut.of(found, seen)

@@ -63,7 +63,8 @@ def change(
     except ValueError as error:
         raise Refused(422, "invalid_request", str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None  # type: ignore[attr-defined]
     if not quotas.edit(session, quota, quota.version, **values):
-        etags.check("", quota.version + 1)
+        session.expire_all()
+        raise etags.changed(_quota(session, kind, name).version)
     actions.note(session, who.name, "change", "quota", f"{kind} {name}", **values)
     return _shown(session, kind, name, response)
 

@@ -11,7 +11,7 @@ from api.comparable import Entry, refused
 from api.comparison_schemas import MOST_SEEDS, Comparison, ComparisonAsked, MethodAsked
 from api.dependencies import Database, Known, job_for
 from api.permissions import Caller
-from store import lookup
+from store import lookup, sight
 from store.tables import Job
 
 router = APIRouter(prefix="/results", tags=["results"])
@@ -47,16 +47,17 @@ def _entries(session: Session, who: Caller, number: int, asked: MethodAsked, sco
     found = [(f"{at}/{place}", job) for place, name in enumerate(asked.jobs) for job in _jobs(session, who, name)]
     if len(found) > MOST_SEEDS:
         raise refused(at, "are too many jobs, those of groups counted", len(found), f"at most {MOST_SEEDS}")
-    return [comparable.entry(session, job, score, here) for here, job in found]
+    return [comparable.entry(session, who.eyes, job, score, here) for here, job in found]
 
 
 def _jobs(session: Session, who: Caller, name: str) -> list[Job]:
-    """The jobs of a group, or the one job of that id or number."""
+    """The jobs of a group that the caller sees, or the one job of that id or number."""
     try:
         group = lookup.group(session, uuid.UUID(name))
     except ValueError:
         group = []
-    return [job_for(session, who, str(one.id), "see") for one in group] or [job_for(session, who, name, "see")]
+    seen = [one for one in group if sight.sees(session, who.eyes, one.project_id)]
+    return seen or [job_for(session, who, name, "see")]
 
 
 def _names(asked: Sequence[MethodAsked], methods: Sequence[Sequence[Entry]]) -> list[str]:

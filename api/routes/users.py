@@ -39,7 +39,7 @@ def add(asked: NewUser, who: Admin, session: Database, idempotency_key: Idempote
         actions.note(session, who.name, "add", "user", user.name, role=user.role)
         return UserOut.of(user)
 
-    return once(session, who, idempotency_key, asked, UserOut, make)
+    return once(session, who, idempotency_key, "users", asked, UserOut, make)
 
 
 @router.get("/{name}")

@@ -1,13 +1,18 @@
 """A list of specifications in one request: all or none, with pointers into the list."""
 
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from sparring.client import ApiError, Client
 from store.database import transaction
 from store.people import Project
+from store.tables import Job
 
 SPEC: dict[str, Any] = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
 BATCH = "/api/v1/jobs/batch"
@@ -80,3 +85,18 @@ def test_fifty_thousand_jobs_go_in_within_two_minutes(api, api_url: str) -> None
         took = time.monotonic() - began
     assert api.get("/api/v1/jobs?limit=1").json()["counts"] == {"queued": 50_000}
     assert took < 120, took
+
+
+def test_submitting_behind_a_job_locks_the_project_after_that_job_as_its_end_does(api, database: Session) -> None:
+    """Whose job ends holds the job and then charges its project: in the other order the two would wait in a circle."""
+    first = api.post("/api/v1/jobs", json=SPEC).json()["jobs"][0]
+    behind = SPEC | {"after": [first["id"]]}
+    for path, body in (("/api/v1/jobs", behind), ("/api/v1/jobs/batch", {"jobs": [behind]})):
+        database.execute(select(Job.id).where(Job.id == uuid.UUID(first["id"])).with_for_update())
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(api.post, path, json=body)
+            time.sleep(0.5)
+            database.execute(text("SET LOCAL lock_timeout = '2s'"))
+            database.execute(update(Project).values(jobs=Project.jobs))
+            database.commit()
+            assert sent.result().status_code == 201

@@ -165,3 +165,26 @@ def test_jobs_that_are_not_there_are_not_found_and_strangers_find_nothing(api: A
     asked = {"methods": [{"jobs": [one.number]}, {"jobs": [judged(database, SCORE).number]}]}
     assert api.post("/api/v1/results/compare", json=asked, headers=headers).status_code == 200
     assert api.post("/api/v1/results/compare", json=asked, headers={"authorization": ""}).status_code == 401
+
+
+def test_a_job_whose_network_has_lost_its_training_is_refused(api: Any, database: Session) -> None:
+    one, other = judged(database, SCORE), judged(database, SCORE)
+    other.spec = other.spec | {"network": {"job": str(uuid.uuid4()), "sha256": "0" * 64}}
+    database.commit()
+    problem = refusal(ask(api, one, other))
+    assert problem["pointer"] == "/methods/1/jobs/0"
+    assert "the training that made the network" in problem["message"]
+    other.spec = other.spec | {"network": {"job": str(one.id), "sha256": "0" * 64}}
+    database.commit()
+    assert refusal(ask(api, one, other)) == problem | {"got": str(one.id)}, "it has been run again"
+
+
+def test_what_is_hidden_of_a_group_is_not_named(api: Any, database: Session) -> None:
+    api.post("/api/v1/projects", json={"name": "quiet", "visibility": "private"})
+    one, other = judged(database, SCORE), judged(database, SCORE, project="quiet")
+    token = tokens.issue(database, tokens.user_named(database, "bob", "member"), "tests")
+    database.commit()
+    body = {"methods": [{"jobs": [str(one.id)]}, {"jobs": [str(other.group_id)]}], "score": "strict/worst_case"}
+    refused = api.post("/api/v1/results/compare", json=body, headers={"Authorization": f"Bearer {token}"})
+    assert refused.status_code == 404
+    assert refused.json()["detail"] == f"There is no job {other.group_id}."

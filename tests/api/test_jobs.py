@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 SPEC: dict[str, Any] = {"dataset": "fashion_mnist_sample", "model": "lenet5", "name": "first"}
 YAML = "dataset: fashion_mnist_sample\nmodel: lenet5\nname: first\ntrain: {lr: 1e-2}\n"
@@ -77,6 +79,35 @@ def test_the_same_key_with_another_body_is_refused(api) -> None:
     api.post("/api/v1/jobs", json=SPEC, headers=headers)
     refused = api.post("/api/v1/jobs", json=SPEC | {"seed": 2}, headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_a_key_is_looked_up_before_anything_is_judged(api, database: Session) -> None:
+    """What the first request waited for is gone when it is sent again: its answer has not changed."""
+    first = submit(api)["jobs"][0]
+    headers, body = (
+        {"Idempotency-Key": "abc"},
+        SPEC | {"resources": {"deadline": "2099-01-01T00:00:00Z"}, "after": [first["id"]]},
+    )
+    answer = api.post("/api/v1/jobs", json=body, headers=headers).json()
+    for table, column in (("dependencies", "on_id"), ("events", "job_id"), ("jobs", "id")):
+        database.execute(text(f"DELETE FROM {table} WHERE {column} = :id"), {"id": first["id"]})
+    database.commit()
+    assert api.post("/api/v1/jobs", json=body).status_code == 422
+    assert api.post("/api/v1/jobs", json=body, headers=headers).json() == answer
+
+
+def test_a_key_belongs_to_one_route(api) -> None:
+    headers = {"Idempotency-Key": "abc"}
+    assert api.post("/api/v1/jobs", json={"jobs": [SPEC]}, headers=headers).status_code == 422
+    assert api.post("/api/v1/jobs/batch", json={"jobs": [SPEC]}, headers=headers).status_code == 201
+    refused = api.post("/api/v1/jobs", json={"jobs": [SPEC]}, headers=headers)
+    assert refused.json()["code"] == "idempotency_key_reused"
+
+
+def test_every_job_of_a_submission_has_its_line_in_the_log_of_actions(api) -> None:
+    made = [one["id"] for one in submit(api, replicates=3)["jobs"]]
+    found = api.get("/api/v1/actions").json()["items"]
+    assert sorted(one["object"] for one in found if one["verb"] == "submit") == sorted(made)
 
 
 def test_lists_are_paged_and_filtered(api) -> None:

@@ -151,7 +151,7 @@ def test_the_old_checkpoints_are_gone_before_the_bell_rings(
 def test_a_job_waits_for_those_that_it_names(api) -> None:
     first = submit(api)
     second = submit(api, after=[first["id"]])
-    assert (second["blockers"], second["message"]) == (1, "It waits for #1 to succeed.")
+    assert (second["blockers"], second["message"]) == (1, "It waits for 1 job to succeed.")
     assert second["digest"] == first["digest"], "the order changes nothing that is computed"
 
 

@@ -1,7 +1,8 @@
 """Users, projects, tokens and the log of who did what: what may be changed, by whom, and what is refused."""
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,12 +10,13 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from made import queue
+from made import CPU, queue
 from sparring.cli import app
-from store import projects, tokens, users
+from store import projects, tokens, users, workers
 from store.database import transaction
 from store.people import Token, User
 from store.sight import Eyes
+from store.tables import Attempt
 
 ANY = {"If-Match": "*"}
 SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5"}
@@ -105,7 +107,7 @@ def test_of_two_administrators_who_demote_each_other_one_stays(database: Session
     def demote(name: str) -> bool:
         try:
             with transaction() as session:
-                users.change(session, users.named(session, name), "viewer", disabled=False)
+                users.change(session, users.named(session, name, lock=True), "viewer", disabled=False)
         except users.LastAdmin:
             return False
         return True
@@ -291,3 +293,34 @@ def test_a_job_that_one_may_no_longer_see_ends_its_stream(api, database: Session
         api.post(f"/api/v1/jobs/{job.id}/cancel")
         rest = "\n".join(lines)
     assert "cancelled" not in rest
+
+
+def test_what_a_job_needs_is_named_to_those_who_see_it_alone(api, database: Session) -> None:
+    bob = as_user("bob")
+    api.post("/api/v1/projects", json={"name": "quiet", "visibility": "private"})
+    hidden = api.post("/api/v1/jobs", json=SPEC | {"project": "quiet"}).json()["jobs"][0]
+    shown = api.post("/api/v1/jobs", json=SPEC).json()["jobs"][0]
+    body = SPEC | {"after": [hidden["id"], shown["id"]]}
+    last = api.post("/api/v1/jobs", json=body).json()["jobs"][0]
+    path = f"/api/v1/jobs/{last['id']}/explain"
+    assert set(api.get(path).json()["blocked_by"]) == {hidden["id"], shown["id"]}
+    found = api.get(path, headers=bob).json()
+    assert found["blocked_by"] == [shown["id"]]
+    assert found["words"].endswith("You do not see 1 other of them.")
+    assert last["message"] == "It waits for 2 jobs to succeed."
+
+
+def test_shares_are_of_the_projects_that_one_sees(api, database: Session) -> None:
+    bob = as_user("bob")
+    worker = workers.register(database, "host", 1, [CPU])
+    api.post("/api/v1/projects", json={"name": "quiet", "visibility": "private"})
+    for project in ("quiet", "default"):
+        job = api.post("/api/v1/jobs", json=SPEC | {"project": project}).json()["jobs"][0]
+        attempt = Attempt(job_id=uuid.UUID(job["id"]), fence=1, worker_id=worker, device="cpu")
+        attempt.started_at, attempt.ended_at = datetime.now(UTC) - timedelta(hours=2), datetime.now(UTC)
+        database.add(attempt)
+    database.commit()
+    shares = {one["name"]: one["share"] for one in api.get("/api/v1/usage").json()["projects"]}
+    assert shares == {"default": pytest.approx(0.5), "quiet": pytest.approx(0.5)}
+    theirs = {one["name"]: one["share"] for one in api.get("/api/v1/usage", headers=bob).json()["projects"]}
+    assert theirs == {"default": pytest.approx(1.0)}

@@ -75,6 +75,8 @@ def test_readers_beside_many_writers_miss_nothing_and_see_nothing_twice(database
         readers = [pool.submit(read) for _ in range(3)]
         for writer in [pool.submit(write, number) for number in range(8)]:
             writer.result()
+        with transaction() as session:
+            team.place(session, wait=True)
         done.set()
         told = [reader.result() for reader in readers]
     assert told[0] == told[1] == told[2]
@@ -111,3 +113,15 @@ def test_a_position_that_a_deleted_event_had_is_not_given_again(database: Sessio
     feed.append(database, job_id, [("noticed", {"text": "next"})])
     team.place(database)
     assert [one.body.get("text") for one in team.read(database, last, 10, ALL)] == ["next"]
+
+
+def test_a_reader_does_not_wait_for_whoever_is_placing(database: Session, ada) -> None:
+    queue(database, ada)
+    database.commit()
+    team.place(database)
+    with transaction() as session:
+        session.execute(text("SET LOCAL statement_timeout = '1s'"))
+        team.place(session)
+        assert team.newest(session) == 0, "what is being placed is not there yet"
+    database.commit()
+    assert team.newest(database) == 1
