@@ -210,3 +210,9 @@ def test_who_is_deleted_while_usage_is_read_is_left_out(database: Session, ada, 
     parties = schedule.parties
     monkeypatch.setattr(schedule, "parties", lambda session, ids: parties(session, set(ids) - {bob}))
     assert [one.name for one in usage.by(database, "user", 30)] == ["ada"]
+
+
+def test_a_job_that_has_not_run_has_used_nothing(database: Session, ada) -> None:
+    for _ in range(2):
+        queue(database, ada)
+    assert [had.hours for kind in ("user", "project") for had in usage.by(database, kind, 30)] == [0.0, 0.0]
