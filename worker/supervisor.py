@@ -26,6 +26,7 @@ from core.errors import Reason
 from core.files import sha256
 from store import artifacts, attempts, jobs, records
 from store.database import patiently, transaction
+from store.estimate import seconds
 from store.schedule import Claim
 from store.settings import settings
 from worker.devices import visible
@@ -64,7 +65,7 @@ class Supervisor:
         self.began = self.tried = self.beaten = self.moved = time.monotonic()
         job = patiently(lambda session: jobs.find(session, claim.job_id))
         assert job, "a claimed job exists"
-        self.limit = _seconds(job.spec["resources"]["max_duration"])
+        self.limit = seconds(job.spec["resources"]["max_duration"])
 
     @property
     def key(self) -> tuple[uuid.UUID, int]:
@@ -243,8 +244,3 @@ def _epitaph(status: int) -> str:
     if status < 0:
         return f"Its process was ended by {signal.Signals(-status).name}."
     return f"Its process ended with status {status}; see its log."
-
-
-def _seconds(duration: str) -> int:
-    """As `core.spec.Resources.seconds`, which cannot be had without torch."""
-    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[duration[-1]]
