@@ -41,6 +41,7 @@ def events(
     first line is the position at which it begins.
     """
     if "text/event-stream" not in accept:
+        team.place(session, wait=True)
         found, upto = look(session, after or 0, limit, who.eyes)
         return TeamEventPage(items=found, next=upto)
     hub: Hub = request.app.state.hub
@@ -72,9 +73,9 @@ async def stream(hub: Hub, watched: Watched, after: int | None) -> AsyncIterator
 
 
 def now() -> int:
-    """The newest position."""
+    """The newest position, behind all that is committed by now."""
     with transaction() as session:
-        team.place(session)
+        team.place(session, wait=True)
         return team.newest(session)
 
 
