@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from local.stack import Stack
 from sparring.client import Client
-from store.database import transaction
+from store.database import engine, transaction
 
 EVERY = 5.0
 SPEC: dict[str, Any] = {
@@ -110,8 +110,8 @@ class Traffic(threading.Thread):
 
 def soak(minutes: float) -> tuple[list[Sample], dict[str, int]]:
     """The samples, and how many jobs ended how."""
-    with tempfile.TemporaryDirectory() as home, Stack(Path(home), 0) as stack:
-        traffic, samples = Traffic(Client(stack.url, stack.token)), []
+    with tempfile.TemporaryDirectory() as home, Stack(Path(home), 0) as stack, Client(stack.url, stack.token) as client:
+        traffic, samples = Traffic(client), []
         traffic.start()
         end = time.monotonic() + 60 * minutes
         while time.monotonic() < end:
@@ -120,6 +120,7 @@ def soak(minutes: float) -> tuple[list[Sample], dict[str, int]]:
             samples.append(sample(os.getpid(), stack.database))
         traffic.stopped.set()
         traffic.join(60)
+        engine(stack.database).dispose()
         return samples, dict(traffic.states)
 
 

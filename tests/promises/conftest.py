@@ -51,9 +51,16 @@ def luck() -> random.Random:
 
 
 @pytest.fixture(scope="module")
-def hire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Crew]]:
-    """Start a service with workers of its own; all of them end with the module."""
+def unset() -> Iterator[None]:
+    """No setting of this process reaches a service that a module starts."""
     kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SPARRING_")}
+    yield
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="module")
+def hire(unset: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Crew]]:
+    """Start a service with workers of its own; all of them end with the module."""
     crews: list[Crew] = []
 
     def start(size: int = 2, settings: dict[str, str] = SHORT, wrong_clocks: bool = False, **more: str) -> Crew:
@@ -66,4 +73,3 @@ def hire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cre
     yield start
     for crew in crews:
         crew.stop()
-    os.environ.update(kept)

@@ -119,6 +119,7 @@ REPETITIONS = {
     "jobs in the queue": (2_000, 50_000),
     "claims": (100, 1_000),
     "lists": (20, 200),
+    "minutes of short jobs": (1, 60),
 }
 """In the suite; for the record."""
 

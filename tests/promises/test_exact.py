@@ -23,15 +23,13 @@ DEFAULT = ("rvsm", "rgsm", "admm")
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def service(unset: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The whole service; a job may be killed more often than usually."""
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SPARRING_")}
     settings = {f"SPARRING_{name}": value for name, value in (SHORT | {"MAX_ATTEMPTS": "20"}).items()}
     with Stack(tmp_path_factory.mktemp("exact"), 0, lambda _: None, **settings) as stack:
         stack.client = Client(stack.url, stack.token)  # type: ignore[attr-defined]
         yield stack
         stack.client.close()  # type: ignore[attr-defined]
-    os.environ.update(kept)
 
 
 def specification(sparsifier: str) -> dict[str, Any]:
