@@ -25,6 +25,7 @@ from sparring.client import Client
 from store import tokens
 from store.database import Base, engine, transaction
 
+pytest_plugins = ("promises.trying",)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("SPARRING_REQUIRE_BROWSER") == "1"
 left_out: list[str] = []

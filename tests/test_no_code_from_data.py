@@ -37,7 +37,7 @@ def dangers(source: str) -> set[str]:
     return found
 
 
-def test_nothing_unpickles_or_evaluates(root: Path) -> None:
+def test_p23_nothing_unpickles_or_evaluates(root: Path) -> None:
     for room in ROOMS:
         for path in tracked(root, f"{room}/*.py"):
             if str(path.relative_to(root)) not in ALLOWED:
@@ -55,11 +55,11 @@ def test_nothing_unpickles_or_evaluates(root: Path) -> None:
         ("subprocess.run(x, shell=True)", "subprocess.run(shell)"),
     ],
 )
-def test_the_search_finds_what_it_looks_for(source: str, found: str) -> None:
+def test_p23_the_search_finds_what_it_looks_for(source: str, found: str) -> None:
     assert dangers(source) == {found}
 
 
-def test_the_service_never_imports_what_runs_a_file_of_somebody_elses(root: Path) -> None:
+def test_p23_the_service_never_imports_what_runs_a_file_of_somebody_elses(root: Path) -> None:
     text = subprocess.run(
         ["grep", "-rlE", "foreign|importlib", "api", "worker", "store"], cwd=root, capture_output=True, text=True
     )

@@ -42,9 +42,10 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Redis as kombu speaks it, but for what is heard."""
+    """Redis as kombu speaks it, but for what is heard: bells from the queue of bells, nothing from elsewhere (workers' gossip)."""
 
     Channel = Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
-        super()._deliver(bell(), queue)  # type: ignore[no-untyped-call]
+        if queue == QUEUE:
+            super()._deliver(bell(), queue)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -67,24 +68,29 @@ def test_the_same_key_is_answered_once(api) -> None:
     assert api.get("/api/v1/jobs").json()["counts"] == {"queued": 3}
 
 
-def test_a_thousand_go_in_at_once_from_the_sdk(api, api_url: str) -> None:
-    with Client(api_url, api.headers["Authorization"].split()[1]) as client:
-        made = client.submit_all(listed(1000)["jobs"])
-        with pytest.raises(ApiError, match="/jobs/0/model"):
-            client.submit_all([{"dataset": "mnist", "model": "x"}])
-    assert [one["number"] for one in made] == list(range(1, 1001))
-    assert api.get("/api/v1/jobs").json()["counts"] == {"queued": 1000}
+def test_the_sdk_says_which_job_of_a_batch_is_wrong(api, api_url: str) -> None:
+    with (
+        Client(api_url, api.headers["Authorization"].split()[1]) as client,
+        pytest.raises(ApiError, match="/jobs/0/model"),
+    ):
+        client.submit_all([{"dataset": "mnist", "model": "x"}])
 
 
-@pytest.mark.slow
-def test_fifty_thousand_jobs_go_in_within_two_minutes(api, api_url: str) -> None:
+def test_p18_many_jobs_go_in_through_the_batch(
+    api, api_url: str, times: Callable[[str], int], slack: float, keep: Callable[..., None]
+) -> None:
+    """From the SDK, a thousand at a time; the two minutes are for fifty thousand."""
+    many = times("jobs through the batch")
     with Client(api_url, api.headers["Authorization"].split()[1]) as client:
         began = time.monotonic()
-        for number in range(50):
-            client.submit_all([SPEC | {"name": f"n{n}", "seed": 1000 * number + n} for n in range(1000)])
+        for first in range(0, many, 1000):
+            made = client.submit_all([SPEC | {"name": f"n{n}", "seed": n} for n in range(first, first + 1000)])
+            assert [one["number"] for one in made] == list(range(first + 1, first + 1001))
         took = time.monotonic() - began
-    assert api.get("/api/v1/jobs?limit=1").json()["counts"] == {"queued": 50_000}
-    assert took < 120, took
+    assert api.get("/api/v1/jobs?limit=1").json()["counts"] == {"queued": many}
+    keep(
+        took <= 120 * many / 50_000 * slack, f"{many:,} through the batch in {took:.0f} s", jobs_through_the_batch=many
+    )
 
 
 def test_submitting_behind_a_job_locks_the_project_after_that_job_as_its_end_does(api, database: Session) -> None:

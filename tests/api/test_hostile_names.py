@@ -39,7 +39,7 @@ def job(database: Session) -> Job:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_has_the_headers_and_the_name_is_text(api, job: Job, path: str) -> None:
+def test_p22_every_page_has_the_headers_and_the_name_is_text(api, job: Job, path: str) -> None:
     answer = api.get(path.format(job=job.id), headers={"accept": "text/html"})
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
     assert "<img src=x" not in answer.text
@@ -49,7 +49,7 @@ def test_every_page_has_the_headers_and_the_name_is_text(api, job: Job, path: st
 @pytest.mark.parametrize(
     "path", ["/jobs", "/jobs/{job}", "/jobs/{job}/cancel", "/api/v1/jobs/{job}", "/login?next={job}"]
 )
-def test_the_answers_of_the_api_have_them_too(api, job: Job, path: str) -> None:
+def test_p22_the_answers_of_the_api_have_them_too(api, job: Job, path: str) -> None:
     answer = api.get(f"/api/v1{path}".replace("/api/v1/api/v1", "/api/v1").format(job=uuid.uuid4()))
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
 

@@ -219,7 +219,7 @@ def routes() -> list[str]:
     return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
 
 
-def test_every_route_and_page_has_an_entry_and_no_entry_is_of_nothing() -> None:
+def test_p21_every_route_and_page_has_an_entry_and_no_entry_is_of_nothing() -> None:
     assert sorted(routes()) == sorted(TABLE)
     assert len(TABLE) > 50
 
@@ -296,7 +296,7 @@ def expected(entry: Entry, actor: str, relation: str) -> str:
 
 
 @pytest.mark.parametrize("line", routes())
-def test_everybody_is_told_what_the_table_says_and_nothing_of_what_is_hidden(world: World, line: str) -> None:
+def test_p21_everybody_is_told_what_the_table_says_and_nothing_of_what_is_hidden(world: World, line: str) -> None:
     entry, told, right = TABLE[line], {}, {}
     hidden = world.job("olga", "hidden")
     page = entry.login and not line.split()[1].startswith("/api/v1")
@@ -320,7 +320,7 @@ def test_everybody_is_told_what_the_table_says_and_nothing_of_what_is_hidden(wor
 
 
 @pytest.mark.parametrize("actor", ACTORS)
-def test_the_stream_of_events_is_for_who_sees_the_job(world: World, actor: str) -> None:
+def test_p21_the_stream_of_events_is_for_who_sees_the_job(world: World, actor: str) -> None:
     line = "GET /api/v1/jobs/{name}/events"
     for relation in RELATIONS:
         job = world.job(actor, relation)
@@ -334,7 +334,7 @@ def test_the_stream_of_events_is_for_who_sees_the_job(world: World, actor: str) 
         assert ("event: state_changed" in answer.text) == (wanted == "ok")
 
 
-def test_what_is_hidden_is_answered_to_the_letter_like_what_is_not_there(world: World) -> None:
+def test_p21_what_is_hidden_is_answered_to_the_letter_like_what_is_not_there(world: World) -> None:
     hidden, nothing = str(world.job("olga", "hidden").id), str(uuid.uuid4())
     for line, entry in TABLE.items():
         if "{name}" not in line or entry.named != "{job}" or "/api/v1" not in line:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join(map(caplog.handler.format, ours))
 
 
-def test_the_secrets_of_a_day_are_found_nowhere(api, token: str, database: Session, monkeypatch, caplog) -> None:
+def test_p24_the_secrets_of_a_day_are_found_nowhere(
+    api, token: str, database: Session, monkeypatch, caplog, keep: Callable[..., None]
+) -> None:
     caplog.set_level(logging.DEBUG)
     answers, secrets = [], [token]
     made = api.post("/api/v1/tokens", json={"name": "laptop"}).json()["token"]
@@ -59,18 +62,18 @@ def test_the_secrets_of_a_day_are_found_nowhere(api, token: str, database: Sessi
     answers.append(api.get("/api/v1/jobs", headers={"Authorization": f"Bearer {rotated}"}).text)
     monkeypatch.undo()
     assert "it breaks" in logged(caplog), "the crash is in the log"
-    for place, found in {
+    places = {
         "database": dumped(database),
         "log": logged(caplog),
         "broker": remembered(),
         "answers": "\n".join(answers),
-    }.items():
-        for secret in secrets:
-            assert secret not in found, place
-            assert secret.rpartition("_")[2][:40] not in found, (place, "a part of it")
+    }
+    parts = [part for secret in secrets for part in (secret, secret.rpartition("_")[2][:40])]
+    found = [place for place, held in places.items() for part in parts if part in held]
+    keep(not found, f"{len(found)} found {found or ''}in {', '.join(places)}", secrets=len(secrets), places=len(places))
 
 
-def test_the_search_would_find_a_secret(database: Session) -> None:
+def test_p24_the_search_would_find_a_secret(database: Session) -> None:
     ada = tokens.user_named(database, "ada")
     tokens.issue(database, ada, "spr_kept_in_a_name")
     database.commit()
@@ -78,7 +81,7 @@ def test_the_search_would_find_a_secret(database: Session) -> None:
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL"])
-def test_settings_with_passwords_do_not_show_them(servers: dict[str, str], name: str) -> None:
+def test_p24_settings_with_passwords_do_not_show_them(servers: dict[str, str], name: str) -> None:
     from store.settings import StoreSettings
 
     values = {key.removeprefix("SPARRING_").lower(): value for key, value in servers.items()}
@@ -90,7 +93,7 @@ def test_settings_with_passwords_do_not_show_them(servers: dict[str, str], name:
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_error_of_the_database_does_not_tell_its_password(monkeypatch) -> None:
+def test_p24_an_error_of_the_database_does_not_tell_its_password(monkeypatch) -> None:
     address = "postgresql+psycopg://ada:hunter2@127.0.0.1:1/none"
     with pytest.raises(Exception, match="failed") as caught, transaction(address) as session:
         session.execute(text("SELECT 1"))

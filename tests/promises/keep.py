@@ -1,6 +1,7 @@
 """`make promises [ONLY=P5,P6]`: tries the promises as often as they promise, and writes down what was found."""
 
 import getpass
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -27,25 +28,24 @@ class Keeper:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the tests of the chosen promises."""
-        items[:] = [item for item in items if {promised(item.name), pointed(item.nodeid)} & set(self.chosen)]
+        items[:] = [item for item in items if promised(item.nodeid) in self.chosen]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a test found as soon as it ends: a later one may be interrupted."""
-        parts = [part for key, part in report.user_properties if key == "promise"]
-        if report.when == "call" and parts:
-            name = promised(report.location[2])
-            self.found.setdefault(name, []).extend(parts)
+        name = promised(report.nodeid)
+        parts = [part for key, part in report.user_properties if key == "promise"] if report.when == "call" else []
+        self.found.setdefault(name, []).extend(parts)
+        if not parts and (report.when == "call" or report.outcome != "passed"):
+            self.ended.setdefault(name, Counter())[report.outcome] += 1
+        if parts:
             self.write(name)
-        if report.when == "call" or report.outcome != "passed":
-            self.ended.setdefault(pointed(report.nodeid), Counter())[report.outcome] += 1
 
     def pytest_sessionfinish(self) -> None:
-        """Keep how the tests ended that others have written."""
-        for name in self.ended.keys() & set(self.chosen):
-            ended, where = self.ended[name], " and ".join(POINTED[name])
-            figure = f"{ended['passed']} of {ended.total()} tests in {where} pass, as {getpass.getuser()}"
+        """Keep how the tests ended that measure nothing, or failed before they had."""
+        for name, ended in self.ended.items():
+            figure = f"{ended['passed']} of {ended.total()} tests pass, as {getpass.getuser()}"
             met = ended["passed"] == ended.total()
-            self.found[name] = [{"figure": figure, "met": met, "repetitions": {"tests": ended.total()}}]
+            self.found[name].append({"figure": figure, "met": met, "repetitions": {"tests": ended.total()}})
             self.write(name)
 
     def write(self, name: str) -> None:
@@ -53,15 +53,18 @@ class Keeper:
         record.write(record.merge([record.row(name, self.found[name])], record.read()))
 
 
-def pointed(test: str) -> str:
-    """The promise that a test elsewhere shows, by its node's id."""
+def promised(test: str) -> str:
+    """The promise of a test by its node's id: P1 of ...::test_p01_..., or the one whose tests stand there; or nothing."""
+    if numbered := re.search(r"::test_p(\d\d)_", test):
+        return f"P{int(numbered[1])}"
     return next((name for name, places in POINTED.items() if test.startswith(places)), "")
 
 
-def promised(test: str) -> str:
-    """The promise of a test: P1 of test_p01_..."""
-    number = test.removeprefix("test_p")[:2]
-    return f"P{int(number)}" if number.isdecimal() else ""
+def files(chosen: list[str]) -> list[str]:
+    """Where the tests of the chosen promises stand."""
+    words = tuple(f"def test_p{int(name[1:]):02}_" for name in chosen)
+    named = [str(path) for path in sorted(HERE.parent.rglob("test_*.py")) if any(w in path.read_text() for w in words)]
+    return named + [str(HERE.parents[1] / place) for name in chosen for place in POINTED.get(name, ())]
 
 
 def main(only: str) -> int:
@@ -70,8 +73,7 @@ def main(only: str) -> int:
     if unknown := sorted(set(chosen) - set(PROMISES)):
         print(f"There is no promise {', '.join(unknown)}; there are P1 to P{len(PROMISES)}.", file=sys.stderr)
         return 2
-    places = [str(HERE.parents[1] / place) for name in chosen for place in POINTED.get(name, ())]
-    return int(pytest.main([str(HERE), *places, "-m", "", "--timeout", "7200", "-v"], plugins=[Keeper(chosen)]))
+    return int(pytest.main([*files(chosen), "-m", "", "--timeout", "7200", "-v"], plugins=[Keeper(chosen)]))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from core.family import members
 from e2e.test_crash import SPEC, attempt_process, outcome, until
 from local.stack import Stack
-from promises.conftest import SHORT
+from promises.trying import SHORT
 from sparring.client import Client, Job
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,7 @@
 import json
 
 from promises import record
-from promises.keep import promised
+from promises.keep import files, promised
 from promises.table import PROMISES
 
 
@@ -41,6 +41,10 @@ def test_the_page_of_the_record_is_made_of_its_rows() -> None:
 
 
 def test_a_test_names_its_promise() -> None:
-    assert promised("test_p05_all_jobs_run[x]") == "P5"
-    assert promised("test_p16_no_orphans") == "P16"
-    assert promised("test_the_record") == ""
+    assert promised("tests/promises/test_broker.py::test_p05_all_jobs_run[x]") == "P5"
+    assert promised("tests/e2e/test_up.py::test_it_starts") == "P27"
+    assert promised("tests/promises/test_record.py::test_the_record") == ""
+
+
+def test_each_promise_has_a_test_but_the_one_about_tests() -> None:
+    assert [name for name in PROMISES if not files([name])] == ["P30"]

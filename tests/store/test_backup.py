@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,7 +134,9 @@ def unsound(url: str | None = None) -> list[str]:
     return [digest for digest, job_id in named if not artifacts.sound(digest, job_id)]
 
 
-def test_p26_a_backup_under_load_is_all_there_on_an_empty_machine(database, files, elsewhere, tmp_path: Path) -> None:
+def test_p26_a_backup_under_load_is_all_there_on_an_empty_machine(
+    database, files, elsewhere, tmp_path: Path, keep: Callable[..., None]
+) -> None:
     folder, copied = tmp_path / "backup", threading.Event()
     (tmp_path / "made").mkdir()
     slow = backup.copied
@@ -159,7 +161,8 @@ def test_p26_a_backup_under_load_is_all_there_on_an_empty_machine(database, file
     assert 0 < told["jobs"] < here["jobs"], "it was under load"
     assert told["checkpoints"] > 0
     assert told["artifacts"] >= 5
-    assert unsound(elsewhere.url) == []
+    wrong, kept = unsound(elsewhere.url), told["artifacts"] + told["checkpoints"]
+    keep(not wrong, f"{kept - len(wrong)} of {kept} digests right", files=kept, rows=sum(told.values()))
     with transaction(elsewhere.url) as session:  # each job's events are whole, and the restored service goes on
         for job in session.scalars(select(Job)):
             assert [one.seq for one in feed.read(session, job.id)] == list(range(1, job.last_seq + 1))

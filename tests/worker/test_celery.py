@@ -32,7 +32,7 @@ def said(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def celery(database: Session, tmp_path, said: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker with two slots on the CPU."""
+    """A worker with two slots on the CPU, as somebody starts it who does not know that gossip is of no use."""
     command = [
         sys.executable,
         "-m",
@@ -44,7 +44,6 @@ def celery(database: Session, tmp_path, said: Path) -> Iterator["subprocess.Pope
         "--loglevel",
         "warning",
         "--without-mingle",
-        "--without-gossip",
     ]
     changed = {"SPARRING_CPU_SLOTS": "2", "SPARRING_HEARTBEAT_SECONDS": "0.2", "SPARRING_WORK": str(tmp_path)}
     changed["SPARRING_REAPER_SECONDS"] = "1"  # the tests' own api sleeps, a worker does not
@@ -130,6 +129,8 @@ def test_p23_what_is_no_bell_runs_nothing_and_stops_no_worker(database: Session,
     assert len(items) >= 8
     for item in items.values():
         broker.lpush(bell.QUEUE, item)
+    with bell.celery() as app, app.connection() as connection:
+        app.events.Dispatcher(connection, hostname="another@host").send("worker-heartbeat", freq=2.0)
     until(lambda _: not broker.exists(bell.QUEUE), 30, "all items taken")
     asked = queue(database, tokens.user_named(database, "ada")).id
     database.commit()

@@ -3,15 +3,19 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.spec import parse
 from made import CPU
+from promises.figures import within
+from promises.processes import marked
 from store import artifacts, jobs, lookup, records, submission, tokens, workers
 from store.settings import settings
 from store.tables import Job
@@ -72,20 +76,54 @@ def worker(database: Session, environment: pytest.MonkeyPatch) -> Any:
     return workers.register(database, "host", 1, [CPU])
 
 
-def the_next_runs(session: Session, worker: Any) -> None:
+def the_next_runs(session: Session, worker: Any) -> Job:
     wanted = queued(session, train=TINY["train"] | {"epochs": 1}).id
     done = ran(session, worker)
     assert (done.id, done.state) == (wanted, "succeeded"), done.message
+    return done
 
 
-def test_a_job_that_wants_too_much_memory_is_told_so_and_not_tried_again(database: Session, worker) -> None:
-    data = {"name": "fashion_mnist_sample", "images": 1500, "validation": 32}
-    queued(database, dataset=data, model={"name": "resnet", "depth": 20}, train=TINY["train"] | {"batch_size": 1000})
-    job = ran(database, worker, FEW_BYTES)
+LARGE: dict[str, Any] = {
+    "dataset": {"name": "fashion_mnist_sample", "images": 1500, "validation": 32},
+    "model": {"name": "resnet", "depth": 20},
+    "train": TINY["train"] | {"batch_size": 1000},
+}
+
+
+def out_of_memory(session: Session, worker: Any) -> float:
+    """Run a job that wants too much memory, which it is told and not tried again; returns the seconds that it took."""
+    queued(session, **LARGE)
+    began = time.monotonic()
+    job = ran(session, worker, FEW_BYTES)
     assert (job.state, job.reason, job.deaths) == ("failed", "out_of_memory", 1), job.message
     assert "Not enough memory on cpu" in job.message
     assert "A smaller batch_size needs less" in job.message
-    the_next_runs(database, worker)
+    return time.monotonic() - began
+
+
+WAITED = text("""
+SELECT extract(epoch FROM (SELECT min(created_at) FROM events WHERE job_id = :job AND kind = 'phase_started') - max(ended_at))
+FROM attempts WHERE job_id <> :job
+""")
+"""Seconds from the end of the last attempt of another job to the first phase of this one."""
+
+
+def held(path: str) -> int:
+    """How many entries a folder has."""
+    return len(list(Path(path).iterdir()))
+
+
+def test_p13_jobs_that_want_too_much_memory_end_soon_and_leave_nothing(
+    database: Session, worker, environment, times: Callable[[str], int], slack: float, keep: Callable[..., None]
+) -> None:
+    environment.setenv("PROMISES_LIFE", "memory")
+    took, before = [out_of_memory(database, worker)], held("/proc/self/fd")
+    took += [out_of_memory(database, worker) for _ in range(times("jobs out of memory") - 1)]
+    left = len(marked("PROMISES_LIFE=memory")) + held(str(settings().work)) + held("/proc/self/fd") - before
+    told, words = within(took, 30 * slack)
+    waited = database.execute(WAITED, {"job": the_next_runs(database, worker).id}).scalar_one()
+    figure = f"class and hint after {words} at most; the next runs {waited:.1f} s later; {left} processes, folders, descriptors left"
+    keep(told and waited <= 10 * slack and not left, figure, jobs_out_of_memory=len(took))
 
 
 def test_a_job_that_diverges_is_told_so_and_not_tried_again(database: Session, worker) -> None:
@@ -136,7 +174,9 @@ def paused_with_a_sound_checkpoint(session: Session, job: Job, worker: Any) -> N
     assert [one.outcome for one in lookup.attempts(session, job.id)][-1] == "done"
 
 
-def test_a_job_whose_files_grow_too_large_is_paused_and_goes_on_when_it_is_resumed(database: Session, worker) -> None:
+def test_p15_a_job_whose_files_grow_too_large_is_paused_and_goes_on_when_it_is_resumed(
+    database: Session, worker
+) -> None:
     queued(database)
     paused_with_a_sound_checkpoint(database, ran(database, worker, SMALL_FILES), worker)
 
@@ -147,7 +187,7 @@ def mounted(path: Path) -> bool:
     return done.returncode == 0
 
 
-def test_a_full_disk_pauses_the_job_and_the_last_checkpoint_is_sound(
+def test_p15_a_full_disk_pauses_the_job_and_the_last_checkpoint_is_sound(
     database: Session, worker, environment, tmp_path: Path
 ) -> None:
     """A disk of 2 MB, filled up but for one checkpoint; where no disk can be mounted, one that says so is made of a limit."""

@@ -1,4 +1,4 @@
-"""What the tests of promises are handed: how often to try, where to put the figure, and a crew of workers."""
+"""What the tests of promises, wherever they stand, are handed: how often to try, where to put the figure, and a crew of workers."""
 
 import os
 import random
