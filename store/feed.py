@@ -4,6 +4,7 @@ The table is the truth. The doorbell (a Redis message that names a job) only say
 the reader a second, since readers look by themselves too.
 """
 
+import json
 import logging
 import uuid
 from collections.abc import Sequence
@@ -11,13 +12,25 @@ from functools import cache
 from typing import Any
 
 import redis
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from store.settings import settings
-from store.tables import Event, Job
+from store.tables import Event
 
 CHANNEL = "sparring:jobs"
+APPEND = text("""
+WITH counted AS (
+    UPDATE jobs SET last_seq = last_seq + :many
+    WHERE id = :job AND (CAST(:fence AS bigint) IS NULL OR fence = :fence AND state = 'running')
+    RETURNING last_seq - :many AS before
+),
+told AS (
+    INSERT INTO events (job_id, seq, kind, body) SELECT :job, before + place, kind, CAST(body AS jsonb)
+    FROM counted, unnest(CAST(:kinds AS text[]), CAST(:bodies AS text[])) WITH ORDINALITY AS new (kind, body, place)
+)
+SELECT count(*) FROM counted
+""")
 log = logging.getLogger(__name__)
 
 
@@ -25,16 +38,10 @@ def append(
     session: Session, job_id: uuid.UUID, bodies: Sequence[tuple[str, dict[str, Any]]], fence: int | None = None
 ) -> bool:
     """Append facts to a job's events; False, and nothing written, if `fence` is given and is not the running attempt's."""
-    mine = [Job.id == job_id] + ([Job.fence == fence, Job.state == "running"] if fence is not None else [])
-    counted = update(Job).where(*mine).values(last_seq=Job.last_seq + len(bodies)).returning(Job.last_seq)
-    last = session.execute(counted).scalar()
-    if last is None:
-        return False
-    first = last - len(bodies) + 1
-    rows = [{"job_id": job_id, "seq": first + i, "kind": kind, "body": body} for i, (kind, body) in enumerate(bodies)]
-    if rows:
-        session.execute(insert(Event), rows)
-    return True
+    kinds, texts = [kind for kind, _ in bodies], [json.dumps(body) for _, body in bodies]
+    session.flush()  # the job may be new
+    values = {"job": job_id, "fence": fence, "many": len(bodies), "kinds": kinds, "bodies": texts}
+    return bool(session.execute(APPEND, values).scalar())
 
 
 def read(session: Session, job_id: uuid.UUID, after: int = 0, limit: int = 1000) -> list[Event]:

@@ -108,18 +108,19 @@ FROM attempts WHERE job_id <> :job
 """Seconds from the end of the last attempt of another job to the first phase of this one."""
 
 
-def held(path: str) -> int:
-    """How many entries a folder has."""
-    return len(list(Path(path).iterdir()))
+def held() -> int:
+    """Descriptors of this process, which watches over attempts, entries of the folder in which they work, their processes."""
+    folders = Path("/proc/self/fd"), settings().work
+    return sum(len(list(folder.iterdir())) for folder in folders) + len(marked("PROMISES_LIFE=memory"))
 
 
 def test_p13_jobs_that_want_too_much_memory_end_soon_and_leave_nothing(
     database: Session, worker, environment, times: Callable[[str], int], slack: float, keep: Callable[..., None]
 ) -> None:
     environment.setenv("PROMISES_LIFE", "memory")
-    took, before = [out_of_memory(database, worker)], held("/proc/self/fd")
+    took, before = [out_of_memory(database, worker)], held()
     took += [out_of_memory(database, worker) for _ in range(times("jobs out of memory") - 1)]
-    left = len(marked("PROMISES_LIFE=memory")) + held(str(settings().work)) + held("/proc/self/fd") - before
+    left = held() - before
     told, words = within(took, 30 * slack)
     waited = database.execute(WAITED, {"job": the_next_runs(database, worker).id}).scalar_one()
     figure = f"class and hint after {words} at most; the next runs {waited:.1f} s later; {left} processes, folders, descriptors left"
