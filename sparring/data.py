@@ -36,6 +36,7 @@ def ls(service: Service = False, as_json: AsJson = False) -> None:
 
 @app.command("fetch")
 def fetch(
+    context: typer.Context,
     name: str,
     to: Annotated[Path, typer.Option(envvar="SPARRING_DATA", help="The data folder.")] = DATA,
     mirror: Annotated[str | None, typer.Option(help="Another place than the official one.")] = None,
@@ -44,10 +45,10 @@ def fetch(
     """Download a dataset from its official place, and check it."""
     if not service:
         raise typer.Exit(local.fetch(name, to, mirror))
-    if mirror:
-        raise typer.BadParameter(
-            "is for this machine: a service fetches from the official place", param_hint="--mirror"
-        )
+    for option in ("to", "mirror"):
+        if getattr(context.get_parameter_source(option), "name", "") == "COMMANDLINE":
+            problem = "is for this machine: a service fetches from the official place into its own data folder"
+            raise typer.BadParameter(problem, param_hint=f"--{option}")
     with exit_codes():
         ended = _followed(Client(), name)
     if ended["error"]:

@@ -131,7 +131,8 @@ def test_the_commands_show_and_fetch_what_the_service_keeps(
         assert (done.exit_code, "mnist is in the service's data folder" in done.output) == (0, True)
         assert '"state": "present"' in CliRunner().invoke(app, ["data", "ls", "--service", "--json"]).output
         assert CliRunner().invoke(app, ["data", "fetch", "nothing", "--service"]).exit_code == 3
-        assert CliRunner().invoke(app, ["data", "fetch", "mnist", "--service", "--mirror", "x"]).exit_code == 2
+        for option in ("--mirror", "--to"):
+            assert CliRunner().invoke(app, ["data", "fetch", "mnist", "--service", option, "x"]).exit_code == 2
         (settings().data / "MNIST/raw/t10k-labels-idx1-ubyte").write_bytes(b"x")
         host.files.clear()
         assert CliRunner().invoke(app, ["data", "fetch", "mnist", "--service"]).exit_code == 1
