@@ -38,17 +38,8 @@ def once(
     return answer
 
 
-def queued_once(
-    session: Session,
-    who: Caller,
-    key: str | None,
-    route: str,
-    asked: bytes | BaseModel,
-    form: type[Answer],
-    make: Callable[[], Answer],
-) -> Answer:
-    """`once`, of what queues jobs: committed, then the bell is rung for those who run them."""
-    answer = once(session, who, key, route, asked, form, make)
+def queued(session: Session, answer: Answer) -> Answer:
+    """The answer of what has queued jobs, once they are committed and the bell has rung for those who run them."""
     session.commit()
     queue.ring()
     return answer

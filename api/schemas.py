@@ -9,6 +9,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from api.figures import FORMATS, Caption
+from core.fetching import OnDisk
 from store.tables import Artifact, Attempt, Epoch, Event, Job, Slot, Worker
 
 
@@ -247,6 +248,18 @@ class Catalogue(Wire):
     """The members of a family."""
 
     items: list[Member]
+
+
+class DatasetOut(Member):
+    """A dataset, and what is on disk of it."""
+
+    on_disk: OnDisk
+
+
+class Datasets(Wire):
+    """The datasets."""
+
+    items: list[DatasetOut]
 
 
 class SlotOut(Wire):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sparring import people, presets, shared, show
+from sparring import data, people, presets, shared, show
 from sparring.audit import audit
 from sparring.client import Client, Group, Job
 from sparring.compare import compare
@@ -22,8 +22,7 @@ from sparring.local import DATA
 from sparring.members import members
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, help="Train networks that are robust and sparse.")
-data = typer.Typer(no_args_is_help=True, help="Datasets on this machine.")
-app.add_typer(data, name="data")
+app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.add_typer(people.token, name="token")
 app.add_typer(people.user, name="user")
@@ -307,37 +306,6 @@ def run(
         if isinstance(spec, list):
             raise typer.BadParameter("holds a list of jobs, which a service can do: submit it", param_hint="FILE")
         sys.exit(run_here(spec, home, data_folder, device, as_json))
-
-
-@data.command("ls")
-def data_ls(as_json: AsJson = False) -> None:
-    """The datasets there are."""
-    from sparring.local import datasets
-
-    found = datasets()
-    out(found) if as_json else print("\n".join(f"{name:<22} {doc}" for name, doc in found.items()))
-
-
-@data.command("fetch")
-def data_fetch(
-    name: str,
-    to: Annotated[Path, typer.Option(envvar="SPARRING_DATA", help="The data folder.")] = DATA,
-    mirror: Annotated[str | None, typer.Option(help="Another place than the official one.")] = None,
-) -> None:
-    """Download a dataset from its official place, and check it."""
-    from sparring.local import fetch
-
-    raise typer.Exit(fetch(name, to, mirror))
-
-
-@data.command("check")
-def data_check(
-    name: str, to: Annotated[Path, typer.Option("--in", envvar="SPARRING_DATA", help="The data folder.")] = DATA
-) -> None:
-    """Check the files of a dataset."""
-    from sparring.local import check
-
-    raise typer.Exit(check(name, to))
 
 
 if __name__ == "__main__":

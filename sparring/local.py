@@ -195,7 +195,8 @@ def datasets() -> dict[str, str]:
 
 
 def fetch(name: str, root: Path, mirror: str | None) -> int:
-    """Download a dataset, with a bar for each file."""
+    """Download a dataset, with a bar for each file; behind another fetch of it into the same folder."""
+    from core import fetching
     from core.errors import DatasetUnavailable
 
     dataset = _dataset(name)
@@ -203,10 +204,11 @@ def fetch(name: str, root: Path, mirror: str | None) -> int:
     try:
         with Progress(*columns, console=show.console) as bar:
             tasks: dict[str, Any] = {}
-            for file, done, size in dataset.fetch(root, mirror):
-                task = tasks.setdefault(file, None) or bar.add_task(file, total=size or None)
-                tasks[file] = task
-                bar.update(task, completed=done)
+            for now in fetching.fetch(dataset, root, fetching.wait_for(dataset, root), mirror):
+                if now.file and now.file not in tasks:
+                    tasks[now.file] = bar.add_task(now.file, total=now.total)
+                if now.file:
+                    bar.update(tasks[now.file], completed=now.bytes)
     except DatasetUnavailable as error:
         print(error, file=sys.stderr)
         return FAILED

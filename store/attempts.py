@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from store import forget
 from store.jobs import Change, mine
 from store.tables import Attempt, Job
 
@@ -20,6 +21,15 @@ def describe(session: Session, job_id: uuid.UUID, fence: int, machine: dict[str,
     """Note what an attempt runs on."""
     this = [Attempt.job_id == job_id, Attempt.fence == fence]
     session.execute(update(Attempt).where(*this).values(machine=machine))
+
+
+def anew(session: Session, job_id: uuid.UUID, fence: int) -> list[str]:
+    """Forget what earlier attempts have found, since this one begins from nothing: that was found on other weights.
+
+    Returns digests of checkpoints whose files are to be removed after the commit.
+    """
+    job = session.scalars(select(Job).where(*mine(job_id, fence)).with_for_update()).one_or_none()
+    return forget.since(session, job, forget.ANEW[job.kind][0]) if job else []
 
 
 def refused(session: Session, job_id: uuid.UUID, fence: int) -> None:

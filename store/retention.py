@@ -2,8 +2,9 @@
 
 Rows go in one transaction, files after its commit; a dry run does the same and rolls back, so it counts what would go and
 nothing else. Files are listed before the rows are read that may name them, and a file younger than `orphan_days` is left
-alone: it may just be on its way, since an attempt puts a file before it writes the row. Nothing is removed while a backup is
-under way, and no backup begins meanwhile.
+alone: it may just be on its way, since an attempt puts a file before it writes the row. An attempt may put one again that is
+listed, so its age is looked at once more when its turn has come. Nothing is removed while a backup is under way, and no backup
+begins before the last file is gone.
 """
 
 import re
@@ -48,17 +49,19 @@ class Swept:
 
 def sweep(dry_run: bool) -> list[Swept]:
     """Remove it, or only say what would be removed."""
-    with Session(engine()) as session:
+    with Session(engine()) as held, Session(engine()) as session:
+        unhurried(held)
         unhurried(session)
-        if not backup.removing(session):
+        if not backup.removing(held):
             raise BackupUnderWay("a backup is under way: nothing is removed until it has ended")
         swept = [*_rows(session), *_files(session)]
         if dry_run:
             session.rollback()
             return swept
         session.commit()
-    for path in (path for one in swept for path in one.paths):
-        _remove(path)
+        for path in (path for one in swept for path in one.paths):
+            if _is_old(path):
+                _remove(path)
     return swept
 
 
@@ -118,9 +121,15 @@ def _named(session: Session) -> set[str]:
 
 
 def _old(paths: Iterable[Path]) -> list[Path]:
-    """Those whose last change, a renaming included, is longer ago than `orphan_days`."""
-    limit = time.time() - settings().orphan_days * 86_400
-    return [path for path in paths if path.lstat().st_ctime < limit]
+    return [path for path in paths if _is_old(path)]
+
+
+def _is_old(path: Path) -> bool:
+    """Whether its last change, a renaming included, is longer ago than `orphan_days`; False for what has just gone."""
+    try:
+        return path.lstat().st_ctime < time.time() - settings().orphan_days * 86_400
+    except FileNotFoundError:
+        return False
 
 
 def _attempt(path: Path) -> tuple[uuid.UUID, int] | None:

@@ -21,7 +21,7 @@ from core.errors import CorruptCheckpoint, Reason, SparringError
 from core.events import Event, Finished, Noticed, Phase
 from core.run import Place, Resume, run
 from core.spec import stored
-from store import artifacts, attempts, jobs, logs, lookup, records
+from store import artifacts, attempts, backup, jobs, logs, lookup, records
 from store.database import AWAY, patiently
 from store.settings import settings
 from store.tables import Checkpoint, Job
@@ -101,6 +101,9 @@ class Attempt:
             )
         if job.from_phase:
             raise CorruptCheckpoint(f"behind training, from which {job.from_phase} is to begin", "no sound one is left")
+        if self.fence > 1:
+            gone = patiently(lambda session: attempts.anew(session, self.job_id, self.fence))
+            patiently(lambda session: backup.remove(session, self.job_id, gone))
         return None
 
     def _history(self, session: Session, machine: dict[str, Any]) -> tuple[list[Checkpoint], list[dict[str, Any]]]:

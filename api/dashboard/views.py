@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
-from starlette.background import BackgroundTask
 
 from api.dashboard import curves, listing, login, newjob, presets, specfile
 from api.dashboard.login import Form, Visitor, check_form
@@ -19,8 +18,8 @@ from api.dependencies import Database, Need, job_for, writer
 from api.errors import not_found
 from api.permissions import Caller
 from api.routes.jobs import before, cursor_of
-from api.routes.lifecycle import change, requeued
-from store import feed, lookup, projects, queue, records
+from api.routes.lifecycle import change
+from store import lookup, projects, records
 from store.tables import STATES, Job
 
 __all__ = ["STATIC", "Static", "router"]
@@ -187,19 +186,10 @@ def job_change(name: str, verb: Verb, request: Request, form: Form, who: Visitor
     check_form(request, form, who)
     job = seen(session, who, name, "change")
     writer(who)
-    requeued(session, who, job) if verb == "requeue" else change(session, who, job, verb)
-    session.flush()
-    session.refresh(job)
-    answer: Response = RedirectResponse(f"/jobs/{job.id}", 303)
+    change(session, who, job, verb)
     if request.headers.get("hx-request"):
-        answer = render(request, "parts/header.html", who, **Sheet(session, job, who).part("header"))
-    answer.background = BackgroundTask(_announce, job.id)  # after the commit, which comes when this returns
-    return answer
-
-
-def _announce(job_id: uuid.UUID) -> None:
-    feed.announce(job_id)
-    queue.ring()
+        return render(request, "parts/header.html", who, **Sheet(session, job, who).part("header"))
+    return RedirectResponse(f"/jobs/{job.id}", 303)
 
 
 # ---- the interactive API page

@@ -14,7 +14,7 @@ from api.dependencies import Database, Writer, check_project
 from api.errors import MOST, Refused
 from api.lifecycle_schemas import Batch, Queued
 from api.permissions import Caller
-from api.repeats import IdempotencyKey, queued_once
+from api.repeats import IdempotencyKey, once, queued
 from api.routes.jobs import FORMS, Sent
 from core import spec
 from core.errors import InvalidSpec, Problem
@@ -49,9 +49,11 @@ def submit(
 
     Each specification makes a group of its own: one job for each of its seeds.
     """
-    return queued_once(
-        session, who, idempotency_key, "batch", asked.sha256, Batch, lambda: queued(session, who, asked.document)
-    )
+
+    def make() -> Batch:
+        return create(session, who, asked.document)
+
+    return queued(session, once(session, who, idempotency_key, "batch", asked.sha256, Batch, make))
 
 
 def _listed(document: Any) -> list[Any]:
@@ -62,7 +64,7 @@ def _listed(document: Any) -> list[Any]:
     return found
 
 
-def queued(session: Session, who: Caller, document: Any) -> Batch:
+def create(session: Session, who: Caller, document: Any) -> Batch:
     """Queue them; the caller commits."""
     found = _understood(Admission(session, who), _listed(document))
     if (jobs := sum(job.replicates if isinstance(job, spec.JobSpec) else 1 for job, _ in found)) > MOST_JOBS:

@@ -27,7 +27,7 @@ from api.evaluation_schemas import (
 from api.evaluations import Sample
 from api.repeats import IdempotencyKey
 from api.routes.figures import PICTURE_POLICY
-from api.routes.jobs import Body, planned, queued, shown
+from api.routes.jobs import Body, create_once, planned, shown
 from api.schemas import ArtifactOut, Plan, Printable, Submitted
 from core.events import TRAINED, WORST_CASE
 from core.witness import Archive
@@ -63,7 +63,7 @@ def submit(
     if dry_run:
         response.status_code = 200
         return planned(Admission(session, who).job(asked.document, asked.at))
-    return queued(session, who, idempotency_key, "evaluations", asked)
+    return create_once(session, who, idempotency_key, "evaluations", asked)
 
 
 @router.get("/{name}")

@@ -17,7 +17,7 @@ from api.dependencies import Database, Known, SeenJob, Writer, check_project
 from api.errors import Refused
 from api.etags import tag
 from api.permissions import Caller
-from api.repeats import IdempotencyKey, queued_once
+from api.repeats import IdempotencyKey, once, queued
 from api.schemas import AttemptOut, Attempts, EpochOut, JobDetail, JobOut, JobPage, Metrics, Plan, Printable, Submitted
 from core import plan, spec
 from store import actions, lookup, records, submission
@@ -73,16 +73,16 @@ def submit(
     if dry_run:
         response.status_code = 200
         return planned(Admission(session, who).job(asked.document, asked.at))
-    return queued(session, who, idempotency_key, "jobs", asked)
+    return create_once(session, who, idempotency_key, "jobs", asked)
 
 
-def queued(session: Session, who: Caller, key: str | None, route: str, asked: Sent) -> Submitted:
+def create_once(session: Session, who: Caller, key: str | None, route: str, asked: Sent) -> Submitted:
     """Queue the jobs, or give the answer that the key got before."""
 
     def make() -> Submitted:
         return create(session, who, Admission(session, who).job(asked.document, asked.at), asked.document)
 
-    return queued_once(session, who, key, route, asked.sha256, Submitted, make)
+    return queued(session, once(session, who, key, route, asked.sha256, Submitted, make))
 
 
 def planned(job: spec.AnySpec) -> Plan:

@@ -12,7 +12,7 @@ from api.errors import Refused
 from api.etags import IfMatch, changed, check, tag
 from api.lifecycle_schemas import Copy, JobChanges, Requeue
 from api.permissions import Caller
-from api.repeats import IdempotencyKey, queued_once
+from api.repeats import IdempotencyKey, once, queued
 from api.routes.jobs import create, shown
 from api.schemas import JobOut, Submitted
 from core.errors import InvalidSpec, Problem
@@ -27,62 +27,65 @@ CHANGES: dict[str, Callable[[Session, uuid.UUID], bool]] = {
 }
 
 
-def change(session: Session, who: Caller, job: Job, verb: str) -> None:
-    """Cancel, pause or resume a job, and note who did; refused where its state does not allow it. The caller commits."""
-    if not CHANGES[verb](session, job.id):
-        session.refresh(job)
-        if job.state in ENDED:
-            raise Refused(409, "ended", f"The job has {job.state} already.")
-        going = " and is being cancelled" if job.wish == "cancel" else ""
-        raise Refused(409, "wrong_state", f"The job is {job.state}{going}; there is nothing to {verb}.")
-    actions.note(session, who.name, verb, "job", job.id)
+def change(session: Session, who: Caller, job: Job, verb: str, phase: str | None = None) -> None:
+    """Cancel, pause, resume or requeue a job (from a phase, if one is given), note who did, commit, and tell everybody.
+
+    Refused where the job's state does not allow it.
+    """
+    about = {"from_phase": phase} if verb == "requeue" else {}
+    gone = jobs.requeue(session, job.id, phase) if verb == "requeue" else _move(session, job, verb)
+    actions.note(session, who.name, verb, "job", job.id, **about)
+    session.commit()
+    backup.remove(session, job.id, gone)  # before anybody claims it, who may save the same again
+    tell(session, job)
 
 
-def requeued(session: Session, who: Caller, job: Job, phase: str | None = None) -> list[str]:
-    """Queue a job again, and note who did; returns the digests of checkpoints to remove after the commit."""
-    gone = jobs.requeue(session, job.id, phase)
-    actions.note(session, who.name, "requeue", "job", job.id, from_phase=phase)
-    return gone
+def _move(session: Session, job: Job, verb: str) -> list[str]:
+    """What is not a requeue forgets no checkpoint."""
+    if CHANGES[verb](session, job.id):
+        return []
+    session.refresh(job)
+    if job.state in ENDED:
+        raise Refused(409, "ended", f"The job has {job.state} already.")
+    going = " and is being cancelled" if job.wish == "cancel" else ""
+    raise Refused(409, "wrong_state", f"The job is {job.state}{going}; there is nothing to {verb}.")
 
 
-def told(session: Session, job: Job) -> JobOut:
-    """Commit, tell everybody, and show the job as it is now."""
+def tell(session: Session, job: Job) -> None:
+    """Commit, tell everybody who looks at the job, and ring for those who may run it; it is read anew."""
     session.commit()
     feed.announce(job.id)
     session.refresh(job)
     if job.state == "queued":
         queue.ring()
-    return shown(session, job)
 
 
 @router.post("/{name}/cancel")
 def cancel(job: ChangedJob, session: Database, who: Writer) -> JobOut:
     """End a waiting job at once; ask a running one to save and leave. A job that has ended is refused."""
     change(session, who, job, "cancel")
-    return told(session, job)
+    return shown(session, job)
 
 
 @router.post("/{name}/pause")
 def pause(job: ChangedJob, session: Database, who: Writer) -> JobOut:
     """Hold a queued job back at once; ask a running one to save and leave, and to stay away until it is resumed."""
     change(session, who, job, "pause")
-    return told(session, job)
+    return shown(session, job)
 
 
 @router.post("/{name}/resume")
 def resume(job: ChangedJob, session: Database, who: Writer) -> JobOut:
     """Queue a paused job, which goes on where it was; or take back a pause that is not obeyed yet."""
     change(session, who, job, "resume")
-    return told(session, job)
+    return shown(session, job)
 
 
 @router.post("/{name}/requeue")
 def requeue(job: ChangedJob, session: Database, who: Writer, asked: Requeue | None = None) -> JobOut:
     """Queue a job that has ended or is paused, once more; with `from_phase` that phase and those behind it are done again."""
-    gone = requeued(session, who, job, asked.from_phase if asked else None)
-    session.commit()
-    backup.remove(session, job.id, gone)  # before anybody claims it, who may save the same again
-    return told(session, job)
+    change(session, who, job, "requeue", asked.from_phase if asked else None)
+    return shown(session, job)
 
 
 @router.post("/{name}/clone", status_code=201)
@@ -101,7 +104,7 @@ def clone(
     def make() -> Submitted:
         return create(session, who, Admission(session, who).job(document), document)
 
-    return queued_once(session, who, idempotency_key, f"clone {job.id}", changes, Submitted, make)
+    return queued(session, once(session, who, idempotency_key, f"clone {job.id}", changes, Submitted, make))
 
 
 @router.patch("/{name}")
@@ -118,9 +121,9 @@ def edit(
     if not jobs.edit(session, job.id, job.version, values):
         raise changed(job.version)
     actions.note(session, who.name, "edit", "job", job.id, changes=changes.model_dump(mode="json", exclude_unset=True))
-    answer = told(session, job)
+    tell(session, job)
     tag(response, job.version)
-    return answer
+    return shown(session, job)
 
 
 @router.delete("/{name}", status_code=204)

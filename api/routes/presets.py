@@ -14,7 +14,7 @@ from api.dependencies import Database, Known, Writer, check_project
 from api.errors import Refused, not_found
 from api.permissions import Caller
 from api.preset_schemas import CellOut, Preset, PresetDetail, PresetRow, Presets, RowsQueued, RunRows, Scorecard
-from api.repeats import IdempotencyKey, queued_once
+from api.repeats import IdempotencyKey, once, queued
 from api.routes.jobs import shown
 from core import presets
 from core.scorecard import Cell
@@ -74,15 +74,11 @@ def run(
     name: str, asked: RunRows, who: Writer, session: Database, idempotency_key: IdempotencyKey = None
 ) -> RowsQueued:
     """Queue the jobs of some rows, each once a seed. What waits, runs or has succeeded already is not queued again."""
-    return queued_once(
-        session,
-        who,
-        idempotency_key,
-        f"presets {name}",
-        asked,
-        RowsQueued,
-        lambda: queue_rows(session, who, name, asked),
-    )
+
+    def make() -> RowsQueued:
+        return queue_rows(session, who, name, asked)
+
+    return queued(session, once(session, who, idempotency_key, f"presets {name}", asked, RowsQueued, make))
 
 
 def queue_rows(session: Session, who: Caller, name: str, asked: RunRows) -> RowsQueued:

@@ -2,9 +2,9 @@
 
 import gzip
 import hashlib
+import http.client
 import io
 import tarfile
-import urllib.error
 import urllib.request
 import zlib
 from abc import abstractmethod
@@ -165,10 +165,11 @@ class Dataset(Plugin):
         """Download what is missing or damaged; yields (file, bytes so far, bytes in all or 0).
 
         `mirror` replaces everything before the last part of the official addresses. What arrives with a wrong SHA-256 is
-        not kept and raises `DatasetUnavailable`, as does an address that does not answer.
+        not kept and raises `DatasetUnavailable`, as does an address that does not answer. Who may not be alone: `core.fetching`.
         """
+        root = self.place(root)
         for source in self.sources:
-            if all((root / f.path).is_file() and sha256(root / f.path) == f.sha256 for f in source.files):
+            if sound(root, source.files):
                 continue
             name = source.url.rpartition("/")[2]
             url = f"{mirror.rstrip('/')}/{name}" if mirror else source.url
@@ -191,11 +192,20 @@ class Dataset(Plugin):
                 while chunk := answer.read(1 << 18):
                     data += chunk
                     yield size
-        except (urllib.error.URLError, OSError) as error:
+        except (
+            OSError,
+            ValueError,
+            http.client.HTTPException,
+        ) as error:  # ValueError: no address; cut off in the middle
             raise self._unusable(f"{url} cannot be fetched ({error})", MIRROR) from error
 
     def _unusable(self, problem: str, remedy: str | None = None) -> DatasetUnavailable:
         return DatasetUnavailable(self.name, problem, remedy or f"To get it: sparring data fetch {self.name}")
+
+
+def sound(root: Path, files: tuple[File, ...]) -> bool:
+    """Whether every file is there, with the right bytes."""
+    return all((root / file.path).is_file() and sha256(root / file.path) == file.sha256 for file in files)
 
 
 def _unpacked(name: str, data: bytes, files: tuple[File, ...]) -> Iterator[bytes]:

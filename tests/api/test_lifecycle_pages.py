@@ -1,5 +1,6 @@
 """The buttons of a job's page: which there are in which state, what they do, and that a foreign page cannot press them."""
 
+import hashlib
 import re
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from made import CPU
-from store import actions, jobs, workers
+from store import actions, artifacts, jobs, workers
 from store.database import transaction
 from store.tables import Job
 from store.tokens import log_in
@@ -75,3 +76,16 @@ def test_a_button_that_another_page_presses_does_nothing(page, database: Session
 
 def test_another_word_is_no_change(page) -> None:
     assert page("explode").status_code in (404, 405, 422)
+
+
+def test_a_requeue_removes_the_files_of_the_checkpoints_that_it_forgets(page, database: Session, monkeypatch) -> None:
+    """As the route does: both are one function."""
+    page("cancel")
+    job = database.query(Job).one()
+    digest, requeue = hashlib.sha256(b"saved").hexdigest(), jobs.requeue
+    file = artifacts.place(digest, job.id)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"saved")
+    monkeypatch.setattr(jobs, "requeue", lambda *asked: [*requeue(*asked), digest])
+    assert page("requeue").status_code == 303
+    assert not file.exists()

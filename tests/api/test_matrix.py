@@ -156,6 +156,7 @@ TABLE: dict[str, Entry] = {
         f"GET /api/v1/{path}": Entry(KNOWN)
         for path in ("datasets", "models/architectures", "objectives", "sparsifiers", "attacks", "exporters", "presets")
     },
+    "POST /api/v1/datasets/{name}/fetch": Entry(SUBMITS, named="fashion_mnist_sample"),
     "GET /api/v1/presets/{name}": Entry(KNOWN, named="demo"),
     "POST /api/v1/presets/{name}/run": Entry(SUBMITS, 201, {"json": ROW}, named="thesis-4.1"),
     "GET /api/v1/presets/{name}/scorecard": Entry(KNOWN, named="thesis-4.1"),

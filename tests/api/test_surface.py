@@ -43,7 +43,6 @@ LATER = {
         GET /tables/{id}.{form} /jobs/{id}/bundle
         POST GET /models
         GET /models/{id}
-        POST /datasets/{name}/fetch
     """,
 }
 """What brings the routes that are missing."""

@@ -1,13 +1,9 @@
 """Official formats, fixed splits, checked files, downloads with a checksum, and augmentation."""
 
 import gzip
-import hashlib
 import io
-import struct
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -22,61 +18,27 @@ from core.datasets.fashion_mnist_sample import FashionMnistSample
 from core.datasets.mnist import Mnist, read_idx
 from core.device import generator
 from core.errors import DatasetUnavailable
-
-
-def idx(array: np.ndarray) -> bytes:
-    return (
-        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape) + array.astype(np.uint8).tobytes()
-    )
-
-
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+from served import hosting, idx, sha, small_digits, sources
 
 
 @pytest.fixture
 def digits() -> dict[str, bytes]:
     """Four IDX files in MNIST's form: 40 + 10 images."""
-    rng = np.random.default_rng(0)
-    files = {}
-    for split, n in (("train", 40), ("t10k", 10)):
-        files[f"{split}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (n, 28, 28)))
-        files[f"{split}-labels-idx1-ubyte"] = idx(np.arange(n) % 10)
-    return files
+    return small_digits()
 
 
 @pytest.fixture
 def small_mnist(digits: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> type[Dataset]:
     """MNIST with files of forty images."""
-    sources = tuple(
-        Source(f"https://example.invalid/mnist/{name}.gz", (File(f"MNIST/raw/{name}", sha(data)),))
-        for name, data in digits.items()
-    )
-    monkeypatch.setattr(Mnist, "sources", sources)
+    monkeypatch.setattr(Mnist, "sources", sources(digits, "https://example.invalid/mnist"))
     return Mnist
 
 
 @pytest.fixture
 def host() -> Iterator[tuple[str, dict[str, bytes]]]:
     """A web server and what it serves."""
-    served: dict[str, bytes] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            data = served.get(self.path.rpartition("/")[2])
-            self.send_response(200 if data else 404)
-            self.send_header("Content-Length", str(len(data or b"")))
-            self.end_headers()
-            self.wfile.write(data or b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/some/place", served
-    server.shutdown()
-    server.server_close()
+    with hosting() as found:
+        yield found.url, found.files
 
 
 def packed(files: dict[str, bytes]) -> bytes:
@@ -250,9 +212,15 @@ def test_a_mirror_that_gives_something_else_is_a_clear_error(
         list(small_mnist().fetch(tmp_path, place))
 
 
-def test_an_address_that_does_not_answer_is_a_clear_error(tmp_path: Path, small_mnist, host) -> None:
-    with pytest.raises(DatasetUnavailable, match="cannot be fetched.*--mirror"):
-        list(small_mnist().fetch(tmp_path, host[0]))
+@pytest.mark.parametrize("mirror", ["http://127.0.0.1:9/nobody", "no-address"])
+def test_an_address_that_does_not_answer_is_a_clear_error(tmp_path: Path, small_mnist, host, mirror: str) -> None:
+    for place in (host[0], mirror):
+        with pytest.raises(DatasetUnavailable, match="cannot be fetched.*--mirror"):
+            list(small_mnist().fetch(tmp_path, place))
+
+
+def test_of_the_shipped_sample_nothing_is_fetched(tmp_path: Path) -> None:
+    assert list(FashionMnistSample().fetch(tmp_path)) == []
 
 
 def test_a_crop_shifts_by_up_to_four_and_fills_with_zeros() -> None:

@@ -155,7 +155,7 @@ def test_the_client_works_without_torch(service: Any) -> None:
 
 
 def test_every_command_looks_for_datasets_where_up_does() -> None:
-    asked = [(cli.run, "data_folder"), (cli.data_fetch, "to"), (cli.data_check, "to")]
+    asked = [(cli.run, "data_folder"), (cli.data.fetch, "to"), (cli.data.check, "to")]
     home = signature(cli.up).parameters["home"].default
     assert {signature(command).parameters[option].default for command, option in asked} == {home / "data"}
 

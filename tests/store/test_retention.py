@@ -149,6 +149,46 @@ def test_a_file_that_is_just_being_put_is_left_alone(database: Session, ada, fol
     assert path.exists()
 
 
+def test_a_file_that_is_put_again_while_others_are_removed_stays(database: Session, ada, folders, monkeypatch) -> None:
+    monkeypatch.setenv("SPARRING_ORPHAN_DAYS", str(1 / 86_400))
+    settings.cache_clear()
+    job, found = queue(database, ada), retention._files
+    database.commit()
+    path = folders / "made"
+    path.write_bytes(b"found again")
+    digest = sha256(path)
+    artifacts.put(path, digest)
+    other, time_to_age = put(folders), 1.2
+    time.sleep(time_to_age)
+
+    def meanwhile(session: Session) -> Iterator[retention.Swept]:
+        yield from list(found(session))
+        path.write_bytes(b"found again")
+        artifacts.put(path, digest)
+        records.artifact(database, job.id, "model", digest, 11, {})
+        database.commit()
+
+    monkeypatch.setattr(retention, "_files", meanwhile)
+    assert swept()["files that no row names"][1] == 2
+    assert artifacts.sound(digest)
+    assert not artifacts.sound(other)
+
+
+def test_no_backup_begins_before_the_last_file_is_gone(database: Session, folders, monkeypatch) -> None:
+    put(folders)
+    remove, free = retention._remove, []
+
+    def looking(path: Path) -> None:
+        with transaction() as other:
+            asked = text("SELECT pg_try_advisory_xact_lock(:lock)")
+            free.append(other.execute(asked, {"lock": backup.LOCK}).scalar())
+        remove(path)
+
+    monkeypatch.setattr(retention, "_remove", looking)
+    retention.sweep(dry_run=False)
+    assert free == [False]
+
+
 def test_a_file_that_a_job_is_to_judge_stays_until_it_has_ended(database: Session, ada, folders) -> None:
     digest = put(folders)
     job = queue(database, ada, kind="evaluate", network={"job": None, "sha256": digest})

@@ -115,6 +115,24 @@ def test_without_a_sound_checkpoint_it_fails_rather_than_trains(database: Sessio
     assert records.epochs(database, trained.id)
 
 
+def test_what_begins_anew_for_want_of_a_checkpoint_knows_no_scores_of_the_weights_before(
+    database: Session, trained: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = [artifacts.place(one.sha256, trained.id) for one in records.checkpoints(database, trained.id)]
+    for path in saved:
+        path.write_bytes(b"x")
+    jobs.requeue(database, trained.id)
+    assert found(database, trained)
+    monkeypatch.setattr(attempt, "run", lambda *_: iter(()))
+    tried(database, trained)
+    assert found(database, trained) == {}
+    assert records.epochs(database, trained.id) == records.checkpoints(database, trained.id) == []
+    assert not any(path.exists() for path in saved)
+    assert {one.about["kind"] for one in records.files(database, trained.id)} <= {"log"}
+    job = jobs.find(database, trained.id)
+    assert (job.trust, job.phases, job.last) == ("unaudited", {}, {})
+
+
 def errors(kind: type = SparringError) -> list[type[SparringError]]:
     return [one for sub in kind.__subclasses__() for one in [sub, *errors(sub)]]
 
