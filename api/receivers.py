@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpx
 
@@ -21,6 +21,8 @@ SECONDS = 10.0
 """For everything: name, connection, certificate, request and the head of the answer."""
 NAT64 = IPv6Network("64:ff9b::/96")
 """Its last 32 bits are an address of IPv4 (RFC 6052, section 2.1)."""
+SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv6Network("3fff::/20"))
+"""Of the registries of special addresses (RFC 6890) what `ipaddress` does not know under every version of Python."""
 
 
 class Refused(Exception):
@@ -35,6 +37,8 @@ def checked(url: str) -> str:
         raise ValueError(f"is no address: {error}") from None
     if found.scheme != "https" or not found.host:
         raise ValueError("should be an address as https://receiver.example.org/path; only https is taken")
+    if not 0 < (443 if found.port is None else found.port) < 65_536:
+        raise ValueError("should have a port from 1 to 65535, or none")
     if found.userinfo or found.fragment or not url.isascii():
         raise ValueError("should be ASCII, without user, password and #fragment; put a key into the path or the query")
     if _literal(found.host) and not allowed(found.host):
@@ -73,7 +77,7 @@ def _inside(address: Address) -> bool:
     """Whether an address is not for everybody: private, loopback, link-local, multicast, reserved or unspecified."""
     special = address.is_private or address.is_multicast or address.is_reserved or address.is_unspecified
     local = address.is_loopback or address.is_link_local or getattr(address, "is_site_local", False)
-    return special or local or not address.is_global
+    return special or local or not address.is_global or any(address in network for network in SPECIAL)
 
 
 async def resolved(host: str, port: int) -> str:
@@ -92,9 +96,14 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], trusted: ssl.S
         host = target.raw_host.decode("ascii")
         there = target.copy_with(host=await resolved(host, target.port or 443))
         named = dict(headers) | {"Host": target.netloc.decode("ascii")}
-        options = {"trust_env": False, "follow_redirects": False}
-        async with (
-            httpx.AsyncClient(verify=trusted, timeout=SECONDS, **options) as client,
-            client.stream("POST", there, content=body, headers=named, extensions={"sni_hostname": host}) as answer,
-        ):
+        client = httpx.AsyncClient(
+            verify=trusted,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,  # noqa: S113 (all of it together has its time)
+        )
+        request = client.build_request("POST", there, content=body, headers=named, extensions={"sni_hostname": host})
+        async with client:
+            answer = await client.send(request, stream=True)
+            await answer.aclose()
             return answer.status_code

@@ -174,7 +174,9 @@ def due(session: Session) -> list[Due]:
     rows = select(Delivery, Webhook, User).join(Webhook, Webhook.id == Delivery.webhook_id)
     rows = rows.join(User, User.id == Webhook.owner_id).where(Delivery.id.in_(chosen), *ready).order_by(Delivery.id)
     taken = session.execute(rows.with_for_update(of=Delivery, skip_locked=True)).tuples().all()
-    return [one for row in taken if (one := _begun(session, *row))]
+    begun = [one for row in taken if (one := _begun(session, *row))]
+    session.flush()
+    return begun
 
 
 def _begun(session: Session, row: Delivery, webhook: Webhook, owner: User) -> Due | None:
@@ -196,3 +198,4 @@ def settle(session: Session, one: Due, status: int | None, error: str | None) ->
     again = error is not None and one.attempt <= len(PAUSES)
     row.state = "waiting" if again else "delivered" if error is None else "failed"
     row.next_try = func.now() + PAUSES[one.attempt - 1] if again else None
+    session.flush()
