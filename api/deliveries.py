@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import receivers
@@ -62,6 +63,8 @@ async def send(one: Due, trusted: ssl.SSLContext) -> Outcome:
         status = await receivers.post(one.url, sent, headers(one, sent), trusted)
     except TimeoutError:
         return None, f"no answer within {receivers.SECONDS:g} s"
+    except httpx.RemoteProtocolError:  # whose message quotes what came
+        return None, "the answer is not HTTP"
     except Exception as error:
         return None, f"{type(error).__name__}: {error}"[:LONGEST]
     return status, None if 200 <= status < 300 else f"answered {status}"

@@ -204,6 +204,15 @@ def test_a_redirect_is_an_answer_that_does_not_do(api, reached, receiver, runner
     assert len(receiver.got) == 1
 
 
+def test_what_is_no_answer_is_not_quoted(api, reached, receiver, runner) -> None:
+    receiver._answer = lambda handler: handler.wfile.write(b"something of the inside\r\n\r\n")
+    hook = made(api, receiver.port)
+    cancelled()
+    deliveries.look(runner)
+    (one,) = listed(api, hook)
+    assert (one["state"], one["status"], one["error"]) == ("waiting", None, "the answer is not HTTP")
+
+
 def test_an_error_of_our_own_is_the_error_of_one_delivery(api, reached, receiver, runner, monkeypatch) -> None:
     broken, sound = made(api, receiver.port), made(api, receiver.port)
     cancelled()
