@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from api import errors
 from api.dashboard import faults, views
+from api.deliveries import Sender
 from api.hub import Hub
 from api.middleware import Guard
 from api.routes import (
@@ -29,11 +30,13 @@ from api.routes import (
     team,
     tokens,
     users,
+    webhooks,
 )
 from api.traffic import Traffic
 from core.spec import KINDS
 from store import logs
 from store.reaper import Reaper
+from store.settings import settings
 
 BASE = "/api/v1"
 
@@ -42,11 +45,14 @@ BASE = "/api/v1"
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """The threads that live as long as the process."""
     logs.configure()
-    app.state.hub, reaper = Hub(), Reaper()
+    app.state.hub = Hub()
     app.state.hub.start()
-    reaper.start()
+    threads: list[Reaper | Sender] = [Reaper(), *([Sender()] if settings().webhooks else [])]
+    for thread in threads:
+        thread.start()
     yield
-    reaper.stop()
+    for thread in threads:
+        thread.stop()
     app.state.hub.stop()
 
 
@@ -75,6 +81,7 @@ for resource in (
     projects,
     users,
     tokens,
+    webhooks,
     quotas,
     queues,
     actions,

@@ -19,7 +19,7 @@ from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import Reason
-from store import dependencies, feed, forget, schedule, workers
+from store import dependencies, feed, forget, schedule, webhooks, workers
 from store.settings import settings
 from store.tables import ENDED, PRIORITIES, Attempt, Job, Queue, Slot, Worker
 
@@ -291,6 +291,8 @@ def mine(job_id: uuid.UUID, fence: int) -> list[Any]:
 
 
 def _note(session: Session, job_id: uuid.UUID, state: str, reason: Reason | None, message: str | None) -> None:
+    """Say what has become of a job: to whoever reads its events, and to webhooks."""
+    webhooks.tell(session, job_id, state, reason)
     feed.append(session, job_id, [("state_changed", {"state": state, "reason": reason, "message": message})])
 
 

@@ -19,9 +19,10 @@ from store.settings import settings
 
 SECRETS = (
     (re.compile(r"\bspr_([0-9a-f]{12})_[0-9a-f]+"), r"spr_\1_***"),
+    (re.compile(r"\bwhs_[0-9a-f]+"), "whs_***"),
     (re.compile(r"(://[^\s:/@]*:)[^\s@/]+@"), r"\1***@"),
 )
-"""Tokens, and passwords in addresses: nobody means to log one, but an error of a library may quote it."""
+"""Tokens, secrets of webhooks, passwords in addresses: nobody means to log one, but an error of a library may quote it."""
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
 _about: ContextVar[dict[str, Any]] = ContextVar("about", default={})  # noqa: B039 (it is never changed, only replaced)
 
@@ -42,6 +43,7 @@ def configure() -> None:
     handler.setFormatter({"text": Text, "json": Json}[settings().log_format]())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole addresses, which may hold a receiver's key
     for name in OWN_HANDLERS:  # a server's own lines would stand beside ours in a format of their own
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from store import team, workers
+from store.people import DELIVERY_STATES, Delivery
 from store.settings import settings
 from store.tables import STATES, Attempt, Job, Slot, Worker
 
@@ -22,9 +23,20 @@ def read(session: Session) -> Iterator[Metric]:
     yield _oldest(session)
     yield from _attempts(session)
     yield from _machines(session)
+    yield _deliveries(session)
     yield GaugeMetricFamily(
         "sparring_event_lag_seconds", "How long the oldest event has waited for its position.", team.lag(session)
     )
+
+
+def _deliveries(session: Session) -> Metric:
+    found = dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).tuples().all())
+    metric = GaugeMetricFamily(
+        "sparring_deliveries", "Deliveries of webhooks that are kept, by state.", labels=["state"]
+    )
+    for state in DELIVERY_STATES:
+        metric.add_metric([state], found.get(state, 0))
+    return metric
 
 
 def _jobs(session: Session) -> Metric:

@@ -1,4 +1,4 @@
-"""The tables of people and of what they share: users, tokens, sessions, projects, quotas, and the log of who did what."""
+"""The tables of people and of what they share: users, tokens, sessions, projects, quotas, webhooks, the log of who did what."""
 
 import uuid
 from datetime import datetime
@@ -12,6 +12,9 @@ from store.database import Base, one_of, uuid7
 ROLES = ("viewer", "member", "maintainer", "admin")
 SCOPES = ("read", "write", "admin")
 VISIBILITIES = ("team", "private")
+TELLS = ("job.succeeded", "job.failed", "job.cancelled", "job.paused")
+"""What a webhook can be told of; `paused` is by the service, since something must be set right first."""
+DELIVERY_STATES = ("waiting", "delivered", "failed")
 
 
 class User(Base):
@@ -109,6 +112,54 @@ class Quota(Base):
     version: Mapped[int] = mapped_column(default=1, server_default="1")
 
 
+class Webhook(Base):
+    """An address that is told of what becomes of jobs: of a project's, or of all that its owner sees."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    """With whose eyes it is told: who made or last changed it."""
+    project_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)
+    secret: Mapped[str] = mapped_column(Text)
+    """What deliveries are signed with; a hash of it could not sign."""
+    events: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """Those of `TELLS` that are wanted."""
+    active: Mapped[bool] = mapped_column(default=True, server_default="true")
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Delivery(Base):
+    """One event for one webhook, written with the event itself, and what has become of it."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        one_of("state", DELIVERY_STATES),
+        CheckConstraint("(state = 'waiting') = (next_try IS NOT NULL)", name="next_try"),
+        Index("ix_deliveries_due", "next_try", postgresql_where=text("state = 'waiting'")),
+        Index("ix_deliveries_newest", "webhook_id", text("id DESC")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    project_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    """Whose job it tells of; none of a test."""
+    event: Mapped[str] = mapped_column(Text)
+    about: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The job as it was then."""
+    state: Mapped[str] = mapped_column(Text, default="waiting", server_default="waiting")
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Tries begun; what an earlier one learns is not written."""
+    status: Mapped[int | None]
+    """The receiver's last answer."""
+    error: Mapped[str | None] = mapped_column(Text)
+    """Why the last try did not do."""
+    next_try: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Action(Base):
     """Who did what to what: written with the change itself, never changed."""
 
@@ -121,7 +172,7 @@ class Action(Base):
     """The user's name, as it was then."""
     verb: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(Text)
-    """job, project, user, token, quota, queue, worker"""
+    """job, project, user, token, quota, queue, worker, webhook"""
     object: Mapped[str] = mapped_column(Text)
     """Its id or name."""
     about: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from store import backup, requests, workers
 from store.database import Base, engine, unhurried
-from store.people import BrowserSession, IdempotencyKey, Token
+from store.people import BrowserSession, Delivery, IdempotencyKey, Token
 from store.settings import settings
 from store.tables import ENDED, Attempt, Checkpoint, Job, Slot, Worker
 
@@ -77,6 +77,8 @@ def _rows(session: Session) -> Iterator[Swept]:
     yield _gone(session, "checkpoints of ended jobs", delete(Checkpoint).where(Checkpoint.job_id.in_(list(old))))
     keys = delete(IdempotencyKey).where(IdempotencyKey.created_at < _ago(requests.HOURS / 24))
     yield _gone(session, "answers kept for repeated requests", keys)
+    told = delete(Delivery).where(Delivery.created_at < _ago(settings().delivery_days))
+    yield _gone(session, "deliveries of webhooks", told)
     invalid = select(Token.id).where(or_(Token.expires_at < dead, Token.revoked_at < dead))
     over = delete(BrowserSession).where(
         or_(BrowserSession.expires_at < func.now(), BrowserSession.token_id.in_(invalid))

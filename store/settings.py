@@ -1,17 +1,23 @@
 """Where Sparring runs: environment variables, each documented here, all checked at start."""
 
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 
 
 SECRETS = Path("/run/secrets")
+
+
+def _listed(value: Any) -> Any:
+    """What stands between the commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class StoreSettings(BaseSettings):
@@ -43,7 +49,7 @@ class StoreSettings(BaseSettings):
     grace_seconds: Seconds = 20
     """Time that an attempt has to save and leave before it is killed."""
     reaper_seconds: Seconds = 1
-    """Time between two looks for lost leases and unheard bells."""
+    """Time between two looks for lost leases, unheard bells and deliveries that are due."""
     silence_seconds: Seconds = 600
     """A supervisor that cannot reach the database for so long stops its attempt."""
     hung_seconds: Seconds = 600
@@ -72,6 +78,12 @@ class StoreSettings(BaseSettings):
     """So long after their end expired and revoked tokens are removed, and after their last sign of life unused workers."""
     orphan_days: Days = 1
     """Files that no row names, and folders of attempts that do not run, are removed when they are older."""
+    webhooks: bool = False
+    """Whether the api sends webhooks, over https, to addresses that maintainers register."""
+    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Networks inside which webhooks may go all the same, as 10.1.0.0/16,fd00::/8; to no other private or reserved address."""
+    delivery_days: Days = 30
+    """Deliveries of webhooks are removed when they are older."""
     url: str = "http://127.0.0.1:8000"
     """The address that people open; whether cookies are Secure follows from it."""
 

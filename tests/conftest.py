@@ -65,6 +65,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         found = {"DATABASE_URL": postgres.url, "BROKER_URL": valkey.broker_url, "LEASE_SECONDS": "3"}
         # The reaper of the api's thread would find what a test of leases has lost before the test does.
         found |= {"REAPER_SECONDS": "3600"}
+        found |= {"WEBHOOKS": "on"}
         found |= {"REQUESTS_PER_MINUTE": "1000000", "FAILURES_PER_MINUTE": "1000000"}  # tests are in a hurry
         found |= {folder.upper(): str(home / folder) for folder in ("files", "data", "work")}
         environment = {f"SPARRING_{name}": value for name, value in found.items()}

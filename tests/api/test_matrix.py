@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from api.app import site
 from api.dashboard import views
 from core.spec import parse
-from made import CPU, queue
-from store import feed, jobs, projects, tokens, users, workers
+from made import ALL, CPU, queue
+from store import feed, jobs, projects, tokens, users, webhooks, workers
 from store.people import User
 from store.tables import Job
 
@@ -75,6 +75,12 @@ COPIES = {
     "joined": "    401       403    ok     ok         ok    401      403",
     "hidden": "    401       404    404    404        ok    401      403",
 }
+TELLS = {
+    "own": "       401       403    403    ok         ok    401      403",
+    "team": "      401       403    403    ok         ok    401      403",
+    "joined": "    401       403    403    ok         ok    401      403",
+    "hidden": "    401       403    403    404        ok    401      403",
+}
 MAINTAINS = all_of("401      403    403    ok         ok    401      403")
 MATCH = {"headers": {"If-Match": "*"}}
 SPEC = {"dataset": "fashion_mnist_sample", "model": "lenet5", "project": "{project}"}
@@ -84,7 +90,7 @@ FORM = {"x": "1"}
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule, what `ok` is, what is sent. Names in braces are filled in: job, project, token, user, new."""
+    """A rule, what `ok` is, what is sent. Names in braces are filled in: job, project, token, user, webhook, delivery, new."""
 
     rule: Rule
     ok: int = 200
@@ -177,6 +183,14 @@ TABLE: dict[str, Entry] = {
         HOLDS | dict.fromkeys(("team", "joined", "hidden"), "401 404 404 404 404 401 403"), 201, {"json": {}}
     ),
     "DELETE /api/v1/tokens/{token_id}": Entry(HOLDS, 204),
+    "GET /api/v1/webhooks": Entry(MAINTAINS),
+    "POST /api/v1/webhooks": Entry(TELLS, 201, {"json": {"url": "https://example.org", "project": "{project}"}}),
+    "GET /api/v1/webhooks/{webhook_id}": Entry(TELLS),
+    "PATCH /api/v1/webhooks/{webhook_id}": Entry(TELLS, 200, MATCH | {"json": {}}),
+    "DELETE /api/v1/webhooks/{webhook_id}": Entry(TELLS, 204),
+    "POST /api/v1/webhooks/{webhook_id}/test": Entry(TELLS, 201),
+    "GET /api/v1/webhooks/{webhook_id}/deliveries": Entry(TELLS),
+    "POST /api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver": Entry(TELLS, 409),
     "GET /api/v1/actions": Entry(READS),
     # ---- pages
     "GET /": Entry(OPEN, 303),
@@ -258,12 +272,19 @@ class World:
         secret = tokens.issue(self.session, owner, "spare")
         job = self.job(actor, relation)
         project = {"joined": "joined", "hidden": self.hidden}.get(relation, "open")
+        row = projects.named(self.session, ALL, project)
+        webhook = webhooks.add(self.session, owner, row, "https://example.org", ["job.failed"])
+        delivery = webhooks.test(self.session, webhook)
+        self.session.commit()
         new = f"new-{uuid.uuid4().hex[:12]}"
-        return {"job": str(job.id), "project": project, "token": secret.split("_")[1], "user": "olga", "new": new}
+        found = {"job": job.id, "project": project, "token": secret.split("_")[1], "user": "olga", "new": new}
+        found |= {"webhook": webhook.id, "delivery": delivery.id}
+        return {name: str(value) for name, value in found.items()}
 
     def ask(self, line: str, entry: Entry, actor: str, names: dict[str, str], **headers: str) -> httpx.Response:
         method, path = line.split()
         filled = FILLED | {"name": entry.named.format(**names), "token_id": names["token"], "worker_id": self.worker}
+        filled |= {f"{kind}_id": names[kind] for kind in ("webhook", "delivery") if kind in names}
         sent = filled_in(entry.sent, names)
         headers = {"accept": "*/*"} | sent.pop("headers", {}) | headers
         if actor != "anonymous":
@@ -311,7 +332,7 @@ def test_p21_everybody_is_told_what_the_table_says_and_nothing_of_what_is_hidden
                 wanted = "303"
             told[relation, actor] = str(answer.status_code)
             right[relation, actor] = str(entry.ok) if wanted == "ok" else wanted
-            no_such_thing = any(f"There is no {what}" in answer.text for what in ("job", "project", "token"))
+            no_such_thing = any(f"There is no {what}" in answer.text for what in ("job", "project", "token", "webhook"))
             assert no_such_thing == (wanted == "404"), (relation, actor, answer.text[:300])
             if not world.sees(actor, "hidden"):
                 asked = names["project"] if relation == "hidden" else ""

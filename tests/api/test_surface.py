@@ -28,13 +28,16 @@ GET PATCH /queues/{q}
 POST /queues/{q}/pause /queues/{q}/resume /queues/{q}/drain
 GET /workers /usage
 POST /workers/{id}/drain /workers/{id}/undrain
-GET /me /users /projects /tokens /quotas /webhooks
+GET /me /users /projects /tokens /quotas
+POST GET /webhooks
+GET PATCH DELETE /webhooks/{id}
+GET /webhooks/{id}/deliveries
+POST /webhooks/{id}/test /webhooks/{id}/deliveries/{d}/redeliver
 GET /healthz /readyz /version /metrics /events
 """
 """Methods, then the paths that have them."""
 
 LATER = {
-    "the rest of issue 5": "GET /webhooks",
     "issues 7 and 9": """
         POST GET /sweeps
         GET /sweeps/{id} /sweeps/{id}/results /sweeps/{id}/pareto

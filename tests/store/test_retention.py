@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.files import sha256
 from made import CPU, queue
-from store import artifacts, backup, jobs, records, requests, retention, tokens, workers
+from store import artifacts, backup, jobs, records, requests, retention, tokens, webhooks, workers
 from store.database import Base, engine, transaction
 from store.settings import settings
 from store.tables import Artifact, Checkpoint, Job, Slot, Worker
@@ -76,6 +76,9 @@ def furnish(session: Session, folder: Path, ada: uuid.UUID) -> dict[str, str]:
         requests.remember(session, ada, key, b"1" * 32, {})
         age = f"UPDATE idempotency_keys SET created_at = now() - interval '{hours} hours' WHERE key = '{key}'"
         session.execute(text(age))
+    hook = webhooks.add(session, ada, None, "https://example.org", ["job.failed"])
+    for days in (31, 29):
+        webhooks.test(session, hook).created_at = func.now() - func.make_interval(0, 0, 0, days)
     for name in ("valid", "expired", "revoked", "lately"):
         tokens.log_in(session, tokens.issue(session, ada, name))
     session.flush()
@@ -113,6 +116,7 @@ def test_what_nobody_needs_goes_and_the_rest_stays_and_a_dry_run_says_so_before(
         == {
             "checkpoints of ended jobs": (1, 0, 0),
             "answers kept for repeated requests": (1, 0, 0),
+            "deliveries of webhooks": (1, 0, 0),
             "browser sessions": (2, 0, 0),
             "tokens": (2, 0, 0),
             "slots of workers never seen again": (1, 0, 0),
@@ -123,7 +127,16 @@ def test_what_nobody_needs_goes_and_the_rest_stays_and_a_dry_run_says_so_before(
         }
     )
     after = counts()
-    gone = {"checkpoints": 1, "idempotency_keys": 1, "sessions": 2, "tokens": 2, "slots": 1, "workers": 1, "files": 4}
+    gone = {
+        "checkpoints": 1,
+        "idempotency_keys": 1,
+        "deliveries": 1,
+        "sessions": 2,
+        "tokens": 2,
+        "slots": 1,
+        "workers": 1,
+        "files": 4,
+    }
     assert after == {name: count - gone.get(name, 0) for name, count in before.items()}
     with transaction() as session:
         assert {one.sha256 for one in session.scalars(select(Checkpoint))} == {digests["recent"], digests["waiting"]}
