@@ -1,7 +1,8 @@
 """Does the service stay as it is? `python benchmarks/soak.py MINUTES [FOLDER]`: short jobs in a loop, one look at every process
 each five seconds, and a page that says what has grown.
 
-Descriptors, threads and resident memory are the kernel's figures (/proc); connections are Postgres's own. Compared are the
+Descriptors, threads and memory are the kernel's figures (/proc); of memory what is a process's own (RssAnon): pages that Postgres's
+processes share were taken at its start and are counted again by each that touches one. Connections are Postgres's own figure. Compared are the
 medians of the second and of the last quarter of the time: the first, in which caches fill, is left out.
 """
 
@@ -79,7 +80,7 @@ def sample(root: int, database: str) -> Sample:
     found: Sample = {}
     for pid, name in descendants(root).items():
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        known = {"MiB": int(status["VmRSS"].split()[0]) / 1024, "threads": int(status["Threads"])}
+        known = {"MiB": int(status["RssAnon"].split()[0]) / 1024, "threads": int(status["Threads"])}
         known["descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
         for what, value in known.items():
             found[f"{name} {what}"] = found.get(f"{name} {what}", 0.0) + value

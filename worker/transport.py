@@ -42,7 +42,7 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Redis as kombu speaks it, but for what is heard: bells from the queue of bells, nothing from elsewhere (workers' gossip)."""
+    """Redis as kombu speaks it, but for what is heard: bells from their queue, nothing from elsewhere (workers' gossip)."""
 
     Channel = Channel
 
