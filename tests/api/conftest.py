@@ -1,5 +1,6 @@
 """What the tests of webhooks share: a receiver, what names stand for, networks that may be told."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from receiver import Receiver, certificate, receiving
+from receiver import HOST, Receiver, certificate, receiving
 from store.settings import settings
 
 Names = dict[str, list[list[str]]]
@@ -55,4 +56,17 @@ def receiver(tmp_path: Path, monkeypatch) -> Iterator[Receiver]:
     """One whose certificate is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate(tmp_path)[0]))
     with receiving(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def reached(inside: Callable[[str], None], looked_up: Any) -> None:
+    """The receiver's name stands for this machine, and webhooks may go there."""
+    inside("127.0.0.1/32")
+    looked_up({HOST: [["127.0.0.1"]]})
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as found:
         yield found

@@ -42,6 +42,8 @@ def test_every_route_but_a_few_wants_a_token(api) -> None:
                     kind="user",
                     file="x",
                     token_id="x",
+                    webhook_id="1",
+                    delivery_id="1",
                     figure="weights",
                     form="svg",
                 ),
