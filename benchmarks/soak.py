@@ -1,9 +1,10 @@
 """Does the service stay as it is? `python benchmarks/soak.py MINUTES [FOLDER]`: short jobs in a loop, one look at every process
 each five seconds, and a page that says what has grown.
 
-Descriptors, threads and memory are the kernel's figures (/proc); of memory what is a process's own (RssAnon): pages that Postgres's
-processes share were taken at its start and are counted again by each that touches one. Connections are Postgres's own figure. Compared are the
-medians of the second and of the last quarter of the time: the first, in which caches fill, is left out.
+Descriptors, threads and memory are the kernel's figures (/proc); of memory what is a process's own (RssAnon): pages that
+Postgres's processes share were taken at its start, and are counted again by each that touches one. Connections are Postgres's
+own figure. Compared are the medians of the second and of the last quarter of the time: the first, in which caches fill, is
+left out.
 """
 
 import json

@@ -59,7 +59,7 @@ def account(crew: Crew, accepted: dict[str, str]) -> Account:
 
 
 def _job(crew: Crew, found: Account, name: str, job: str, tried: list[Tried]) -> None:
-    state = crew.sql("SELECT state, reason FROM jobs WHERE id = :job", job=job)
+    state = crew.sql("SELECT state, reason, message FROM jobs WHERE id = :job", job=job)
     ends = crew.sql("SELECT body->>'state' FROM events WHERE job_id = :job AND kind = 'state_changed'", job=job)
     epochs = crew.sql("SELECT (body->>'epoch')::int FROM events WHERE job_id = :job AND kind = 'epoch_ended'", job=job)
     committed = [epoch for (epoch,) in epochs]

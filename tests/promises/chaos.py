@@ -51,7 +51,8 @@ def chaos(crew: Crew, minutes: float, luck: random.Random) -> tuple[Counter[str]
     clerk.stop()
     until(lambda: not crew.counts().keys() & {"queued", "running"}, 900, "all jobs to end", pause=0.5)
     found = account(crew, clerk.accepted)
-    done["jobs"], done["stale writes refused"] = found.accepted, found.refused
+    done["jobs"], done["attempts"] = found.accepted, sum(found.outcomes.values())
+    done["stale writes refused"] = found.refused
     return done, [*clerk.unexpected, *found.lost, *found.doubled, *found.missing, *found.overlaps]
 
 

@@ -51,6 +51,7 @@ class Resume(NamedTuple):
 
     path: Path
     sha256: str
+    again: str | None = None
 
 
 class Trace:
