@@ -101,7 +101,9 @@ def asked(chance: random.Random, method: str, path: str, about: dict[str, Any]) 
         sent["content"] = json.dumps(values(chance, content["schema"], named)).encode()
         headers["content-type"] = "application/json"
     plain = {key: value.encode("ascii", "ignore").decode() for key, value in headers.items()}
-    return sent | {"headers": {key: "".join(c for c in value if c.isprintable()) for key, value in plain.items()}}
+    return sent | {
+        "headers": {key: "".join(c for c in value if c.isprintable()).strip() for key, value in plain.items()}
+    }
 
 
 def clean(text: str) -> str:
