@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -58,8 +59,8 @@ def headers(one: Due, sent: bytes) -> dict[str, str]:
 
 async def send(one: Due, trusted: ssl.SSLContext) -> Outcome:
     """One try. Whatever goes wrong with a receiver is its delivery's error, and nobody else's."""
-    sent = body(one)
     try:
+        sent = body(one)
         status = await receivers.post(one.url, sent, headers(one, sent), trusted)
     except TimeoutError:
         return None, f"no answer within {receivers.SECONDS:g} s"
@@ -82,12 +83,20 @@ def look(runner: asyncio.Runner) -> int:
         due = webhooks.due(session)
     if not due:
         return 0
-    for one, (status, error) in zip(due, runner.run(send_all(due)), strict=True):
+    for one, outcome in zip(due, runner.run(send_all(due)), strict=True):
+        note(one, *outcome)
+    return len(due)
+
+
+def note(one: Due, status: int | None, error: str | None) -> None:
+    """Write what became of a try; while the database is away it is not written, and the delivery sent again."""
+    if error:
+        log.warning("delivery %s, try %d: %s", one.id, one.attempt, error)
+    try:
         with transaction() as session:
             webhooks.settle(session, one, status, error)
-        if error:
-            log.warning("delivery %s, try %d: %s", one.id, one.attempt, error)
-    return len(due)
+    except SQLAlchemyError as unwritten:
+        log.warning("delivery %s cannot be noted: %s", one.id, str(unwritten).splitlines()[0])
 
 
 class Sender(threading.Thread):
@@ -98,14 +107,17 @@ class Sender(threading.Thread):
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        """The loop. A database that is away is waited for."""
+        """The loop. A database that is away is waited for, and any other error is logged: others are to be told all the same."""
         with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(ThreadPoolExecutor(webhooks.AT_ONCE))  # looks names up, one each
             while not self.stopped.wait(settings().reaper_seconds):
                 try:
                     while look(runner) and not self.stopped.is_set():
                         continue
                 except SQLAlchemyError as error:
                     log.warning("the sender cannot look: %s", str(error).splitlines()[0])
+                except Exception:
+                    log.exception("the sender goes on after an error of its own")
 
     def stop(self) -> None:
         """End the loop; a try that is under way is made again by whoever looks next."""

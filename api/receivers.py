@@ -33,15 +33,16 @@ def checked(url: str) -> str:
     """The address of a receiver, as far as can be said without asking for its name. Raises `ValueError`."""
     try:
         found = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"is no address: {error}") from None
-    if found.scheme != "https" or not found.host:
+        host = found.host
+    except (httpx.InvalidURL, ValueError):  # whose messages quote what was given
+        raise ValueError("is no address; one is https://receiver.example.org/path") from None
+    if found.scheme != "https" or not host:
         raise ValueError("should be an address as https://receiver.example.org/path; only https is taken")
     if not 0 < (443 if found.port is None else found.port) < 65_536:
         raise ValueError("should have a port from 1 to 65535, or none")
     if found.userinfo or found.fragment or not url.isascii():
         raise ValueError("should be ASCII, without user, password and #fragment; put a key into the path or the query")
-    if _literal(found.host) and not allowed(found.host):
+    if _literal(host) and not allowed(host):
         raise ValueError("should not name an address inside the network (SPARRING_WEBHOOK_NETWORKS says which may be)")
     return url
 

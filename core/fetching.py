@@ -20,6 +20,7 @@ from core.files import write_whole
 
 NOTES = ".fetches"
 INTERRUPTED = "interrupted: the process that fetched it is gone"
+MIRRORED = "a fetch from a mirror, whose address may be nobody else's business, has failed"
 SECONDS_BETWEEN_NOTES = 1.0
 
 
@@ -109,7 +110,8 @@ def fetch(dataset: Dataset, root: Path, held: BinaryIO, mirror: str | None = Non
         try:
             yield from _downloading(dataset, root, mirror)
         except Exception as error:
-            _note(dataset, root, OnDisk(state="failed", error=str(error) or type(error).__name__, at=_now()))
+            told = MIRRORED if mirror else str(error) or type(error).__name__
+            _note(dataset, root, OnDisk(state="failed", error=told, at=_now()))
             raise
         yield _present(dataset, root)
 

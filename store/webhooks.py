@@ -25,7 +25,8 @@ PAUSES = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 600, 3600, 6 *
 LEASE = timedelta(seconds=60)
 """Longer than a try takes."""
 AT_ONCE, EACH = 100, 10
-"""Deliveries that are sent at one time: of all webhooks, and of one, so that none waits for a receiver of others."""
+"""Deliveries that are sent at one time: of all webhooks, and of one; so none waits for a receiver of others longer than a try
+takes."""
 TEST = "test"
 UNSEEN = "who answers for the webhook does not see the project any more"
 
@@ -64,11 +65,17 @@ def count(session: Session, project: Project | None) -> int:
 
 
 def page(
-    session: Session, eyes: Eyes, limit: int, after: uuid.UUID | None = None, project: str | None = None
+    session: Session,
+    eyes: Eyes,
+    limit: int,
+    after: uuid.UUID | None = None,
+    project: str | None = None,
+    team: bool = True,
 ) -> list[tuple[Webhook, str | None, str]]:
     """Webhooks of the projects that these eyes see, oldest first, with the names of project and owner; those of the team are
-    for who sees everything."""
+    for who sees everything, and asks for them."""
     wanted = [Webhook.id > after] if after is not None else []
+    wanted += [] if team else [Webhook.project_id.is_not(None)]
     wanted += [Project.name == project] if project is not None else []
     rows = _named().where(seen_by(eyes), *wanted).order_by(Webhook.id).limit(limit)
     return [(webhook, name, owner) for webhook, name, owner in session.execute(rows)]
@@ -112,9 +119,11 @@ def tell(session: Session, job_id: uuid.UUID, state: str, reason: Reason | None)
     rows = select(Webhook.id, User, Job, Project).join(User, User.id == Webhook.owner_id).join(Job, Job.id == job_id)
     rows = rows.join(Project, Project.id == Job.project_id)
     whose = or_(Webhook.project_id.is_(None), Webhook.project_id == Project.id)
-    for webhook_id, owner, job, project in session.execute(
-        rows.where(Webhook.active, literal(event) == any_(Webhook.events), whose)
-    ).all():
+    rows = rows.where(Webhook.active, literal(event) == any_(Webhook.events), whose)
+    held = rows.with_for_update(
+        of=Webhook, read=True, key_share=True
+    )  # one that is being removed is waited for, then not told
+    for webhook_id, owner, job, project in session.execute(held).all():
         if _may_know(session, owner, project.id):
             told = {"id": str(job.id), "number": job.number, "name": job.name, "project": project.name}
             about = told | {"state": state, "reason": reason}

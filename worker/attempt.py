@@ -101,6 +101,10 @@ class Attempt:
             )
         if job.from_phase:
             raise CorruptCheckpoint(f"behind training, from which {job.from_phase} is to begin", "no sound one is left")
+        if saved and not any(artifacts.place(one.sha256, self.job_id).exists() for one in saved):
+            raise FileNotFoundError(
+                f"none of the job's checkpoints is in {settings().files}: is that folder the service's?"
+            )
         if self.fence > 1:
             gone = patiently(lambda session: attempts.anew(session, self.job_id, self.fence))
             patiently(lambda session: backup.remove(session, self.job_id, gone))

@@ -51,6 +51,7 @@ def begin(name: Printable, who: Writer, session: Database, response: Response) -
     dataset, root = known().get(name), settings().data
     if dataset is None:
         raise not_found("dataset", name[:80])
+    session.commit()  # hashing takes its time, and no transaction should be open meanwhile
     steps = _ours(dataset, root)
     if steps is None:
         return on_disk(dataset, root)

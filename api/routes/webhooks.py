@@ -70,7 +70,7 @@ def find(
     cursor: uuid.UUID | None = None,
 ) -> WebhookPage:
     """The webhooks of projects that the caller sees, or of one, oldest first."""
-    rows = webhooks.page(session, who.eyes, limit + 1, cursor, project)
+    rows = webhooks.page(session, who.eyes, limit + 1, cursor, project, team=who.at_least("admin"))
     following = str(rows[limit - 1][0].id) if len(rows) > limit else None
     return WebhookPage(items=[WebhookOut.of(*row) for row in rows[:limit]], next_cursor=following)
 

@@ -26,6 +26,8 @@ from core.files import sha256, write_whole
 Augment = Literal["none", "flip", "crop", "crop_flip"]
 Images = tuple[Tensor, Tensor]
 PAD = 4
+LARGEST = 1 << 29
+"""Bytes of a download, and of a file unpacked: several times what the largest dataset has, and what memory there must be."""
 MIRROR = "Check the network, or name another place with --mirror"
 
 
@@ -187,10 +189,12 @@ class Dataset(Plugin):
 
     def _download(self, url: str, data: bytearray) -> Iterator[int]:
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 (a fixed https address, or the operator's mirror)
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 (a fixed address, or the operator's mirror)
                 size = int(answer.headers.get("Content-Length") or 0)
                 while chunk := answer.read(1 << 18):
                     data += chunk
+                    if len(data) > LARGEST:
+                        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
                     yield size
         except (
             OSError,
@@ -211,7 +215,10 @@ def sound(root: Path, files: tuple[File, ...]) -> bool:
 def _unpacked(name: str, data: bytes, files: tuple[File, ...]) -> Iterator[bytes]:
     """The content of each file, in order: of a gzip file itself, of a tar archive the members of the same names."""
     if not name.endswith(".tar.gz"):
-        yield gzip.decompress(data)
+        content = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise OSError(f"unpacked it is larger than {LARGEST >> 20} MiB")
+        yield content
         return
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for file in files:

@@ -106,6 +106,8 @@ def test_what_tells_of_all_projects_is_for_administrators(api) -> None:
     for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/deliveries")):
         assert api.request(method, path + rest, headers=held).status_code == 403
     assert api.post("/api/v1/webhooks", json={"url": "https://a.org"}, headers=held).status_code == 403
+    assert api.get("/api/v1/webhooks", headers=held).json()["items"] == []
+    assert len(api.get("/api/v1/webhooks").json()["items"]) == 1
 
 
 def test_lists_are_read_page_by_page_and_by_project_and_state(api, reached, receiver, runner) -> None:

@@ -87,6 +87,24 @@ def test_a_delivery_is_committed_with_its_event_or_not_at_all(database, ada) -> 
     assert (one.about["id"], one.about["state"]) == (str(job.id), "cancelled"), "it outlives its job"
 
 
+def test_a_job_ends_as_it_should_while_its_webhook_is_being_removed(database, ada) -> None:
+    removed, job_id = hook(database, ada), queue(database, ada).id
+    database.commit()
+    webhooks.remove(database, removed)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(cancelled, job_id)
+        with pytest.raises(TimeoutError):
+            ended.result(0.5)
+        database.commit()
+        assert ended.result(10)
+    assert noted(database) == []
+
+
+def cancelled(job_id: uuid.UUID) -> bool:
+    with transaction() as session:
+        return bool(jobs.cancel(session, job_id))
+
+
 def test_a_webhook_is_told_of_its_project_and_of_the_events_that_it_wants_while_it_is_active(database, ada) -> None:
     mine, all_, failed, off = (
         hook(database, ada), hook(database, ada, None), hook(database, ada, events=("job.failed",)), hook(database, ada)

@@ -133,6 +133,21 @@ def test_what_begins_anew_for_want_of_a_checkpoint_knows_no_scores_of_the_weight
     assert (job.trust, job.phases, job.last) == ("unaudited", {}, {})
 
 
+def test_where_no_checkpoint_is_to_be_found_nothing_is_forgotten(
+    database: Session, trained: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is not mounted is no reason to begin anew."""
+    for one in records.checkpoints(database, trained.id):
+        artifacts.place(one.sha256, trained.id).unlink()
+    jobs.requeue(database, trained.id)
+    before = found(database, trained)
+    monkeypatch.setattr(attempt, "run", lambda *_: iter(()))
+    tried(database, trained)
+    job = jobs.find(database, trained.id)
+    assert job.state == "queued", "to be tried elsewhere"
+    assert found(database, trained) == before
+
+
 def errors(kind: type = SparringError) -> list[type[SparringError]]:
     return [one for sub in kind.__subclasses__() for one in [sub, *errors(sub)]]
 
