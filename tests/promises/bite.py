@@ -46,10 +46,10 @@ from promises.mutants import Mutant, mutants  # noqa: E402
 
 TESTS = {
     "store/policy.py": "store/test_policy store/test_schedule",
-    "store/schedule.py": "store/test_schedule store/test_jobs",
-    "store/jobs.py": "store/test_jobs store/test_lifecycle store/test_reaper store/test_dependencies store/test_parts",
-    "store/attempts.py": "store/test_jobs store/test_parts worker/test_app",
-    "store/feed.py": "store/test_jobs store/test_parts",
+    "store/schedule.py": "store/test_schedule store/test_jobs store/test_guards store/test_explain",
+    "store/jobs.py": "store/test_jobs store/test_lifecycle store/test_reaper store/test_dependencies store/test_parts store/test_guards",
+    "store/attempts.py": "store/test_jobs store/test_parts store/test_guards worker/test_app",
+    "store/feed.py": "store/test_jobs store/test_parts store/test_guards",
     "store/sight.py": "store/test_team api/test_people api/test_team",
     "api/permissions.py": "api/test_access api/test_people",
 }
@@ -238,7 +238,7 @@ def described(module: str, text: str, one: Mutant, test: str | None) -> dict[str
     """A mutant and what became of it."""
     line = text.splitlines()[one.line - 1].strip()
     why = None if test else EQUIVALENT.get((module, line, one.was, one.now))
-    found = {"module": module, "line": one.line, "text": line, "was": one.was, "now": one.now}
+    found = {"module": module, "line": one.line, "column": one.column, "text": line, "was": one.was, "now": one.now}
     return found | {"caught": test} | ({"equivalent": why} if why else {})
 
 

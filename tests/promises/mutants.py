@@ -31,9 +31,10 @@ Edit = tuple[int, int, str]
 
 
 class Mutant(NamedTuple):
-    """A module with one fault: in which line, what stood there and what does now, and the whole text."""
+    """A module with one fault: in which line and column, what stood there and what does now, and the whole text."""
 
     line: int
+    column: int
     was: str
     now: str
     text: str
@@ -46,7 +47,8 @@ def mutants(text: str) -> list[Mutant]:
     for start, end, now in sorted(set(Reading(raw).edits(tree))):
         changed = (raw[:start] + now.encode() + raw[end:]).decode()
         if ast.dump(ast.parse(changed)) != ast.dump(tree):
-            made[start, end, now] = Mutant(raw[:start].count(b"\n") + 1, raw[start:end].decode(), now, changed)
+            place = (raw[:start].count(b"\n") + 1, start - raw[:start].rfind(b"\n"))
+            made[start, end, now] = Mutant(*place, raw[start:end].decode(), now, changed)
     return list(made.values())
 
 

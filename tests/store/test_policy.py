@@ -106,6 +106,14 @@ def test_a_job_that_does_not_fit_is_passed_over() -> None:
     assert chosen([job("two", need=TWO)]) is None
 
 
+@pytest.mark.parametrize("memories", [(20, 80), (80, 20)])
+def test_one_large_slot_among_small_ones_is_found(memories: tuple[int, int]) -> None:
+    room = [Place(f"gpu:{number}", 0, "gpu", memory * GIB) for number, memory in enumerate(memories)]
+    found = next_job([job("large", need=Need(1, 40 * GIB))], team(1, 1), room, NOW)
+    assert found
+    assert [place.memory for place in found.places] == [80 * GIB]
+
+
 def test_a_job_that_has_waited_long_keeps_the_slots_that_it_could_take() -> None:
     room = gpus(2)
     room[0].free = False
