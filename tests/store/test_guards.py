@@ -11,13 +11,11 @@ from sqlalchemy.orm import Session
 
 from core.errors import Reason
 from made import CPU, queue
-from store import attempts, feed, gate, jobs, quotas, schedule, workers
-from store.database import transaction
+from store import attempts, feed, gate, jobs, schedule, workers
 from store.settings import settings
 from store.tables import Attempt, Job, Slot
 
 Key = tuple[uuid.UUID, int]
-GPU = workers.Device("gpu:0", "gpu", "H", 2**37, 1)
 
 
 @pytest.fixture
@@ -83,6 +81,7 @@ ENDS: dict[str, tuple[Callable[..., bool], str, str | None]] = {
 def test_the_end_of_an_attempt_is_written_down_and_touches_no_other_job(database: Session, two, how: str) -> None:
     end, outcome, message = ENDS[how]
     mine, other = two
+    assert attempts.summarise(database, *mine, progress={"phase": "train"})
     before, first = rows(database, other), last_attempt(database, (mine[0], 1)).ended_at
     database.execute(update(Attempt).values(started_at=text("clock_timestamp() - interval '50 seconds'")))
     before["attempts"] = rows(database, other)["attempts"]
@@ -138,7 +137,8 @@ def test_an_older_attempt_is_told_nothing_of_the_job(database: Session, two) -> 
     assert attempts.newest(database, job_id, fence) == rows(database, (job_id, fence))["newest"]
     assert attempts.newest(database, job_id, fence - 1) is None
     assert attempts.outcome(database, job_id, fence - 1) == "lost"
-    assert attempts.outcome(database, job_id, fence) is None
+    assert jobs.succeed(database, *two[1])
+    assert [attempts.outcome(database, *key) for key in two] == [None, "done"]
 
 
 def test_a_heartbeat_renews_its_lease_by_one_lease_and_no_other(database: Session, two) -> None:
@@ -183,40 +183,6 @@ def test_only_a_draining_queue_asks_what_runs_to_leave(database: Session, two, s
     assert jobs.heartbeat(database, *two[0]) == "pause", "what people wish is told first"
 
 
-@pytest.mark.parametrize(("state", "bells"), [("open", 1), ("paused", 0), ("draining", 0)])
-def test_bells_ring_and_claims_start_jobs_only_while_the_queue_is_open(
-    database: Session, ada, worker, state: str, bells: int
-) -> None:
-    queue(database, ada)
-    assert gate.put(database, state)
-    assert jobs.waiting(database) == bells
-    assert (jobs.claim(database, worker) is not None) == bool(bells)
-
-
-def test_no_bell_rings_for_a_job_that_waits_for_another_or_for_a_worker_that_drains(
-    database: Session, ada, worker
-) -> None:
-    first = queue(database, ada)
-    queue(database, ada, after=[str(first.id)])
-    workers.register(database, "other", 2, [CPU])
-    assert jobs.waiting(database) == 1, "two free slots, and one job that may start"
-    workers.drain(database, worker)
-    assert jobs.waiting(database) == 1
-    database.execute(text("UPDATE workers SET draining = true"))
-    assert jobs.waiting(database) == 0
-
-
-def test_no_bell_rings_on_a_processor_for_a_job_that_wants_a_gpu_nor_the_other_way_round(
-    database: Session, ada
-) -> None:
-    workers.register(database, "host", 1, [GPU])
-    queue(database, ada)
-    assert jobs.waiting(database) == 0
-    queue(database, ada, resources={"gpus": 1})
-    queue(database, ada, resources={"gpus": 2})
-    assert jobs.waiting(database) == 1
-
-
 def test_leases_that_ran_out_are_found_the_longest_ago_first_and_by_pages(database: Session, two, monkeypatch) -> None:
     monkeypatch.setattr(jobs, "settings", lambda: settings().model_copy(update={"lease_seconds": 0.01}))
     assert jobs.expired(database) == [], "both leases are good"
@@ -240,8 +206,9 @@ def test_deadlines_that_passed_are_found_the_longest_ago_first_and_by_pages(data
 
 def test_a_deadline_that_is_still_to_come_is_no_reason_against_a_requeue(database: Session, ada) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
+    queue(database, ada, resources={"deadline": (soon - timedelta(hours=2)).isoformat()})
     job = queue(database, ada, resources={"deadline": soon.isoformat()})
-    assert jobs.cancel(database, job.id)
+    assert jobs.cancel(database, job.id)  # now its row is the last
     assert jobs.requeue(database, job.id) == []
     row = rows(database, (job.id, 0))["job"]
     assert (row["state"], row["ended_at"]) == ("queued", None)
@@ -264,6 +231,7 @@ def test_usage_is_charged_from_the_attempt_that_ends_and_decays(database: Sessio
 def test_what_others_have_lost_does_not_count(database: Session, two, place: int, end: str) -> None:
     (job_id, fence), other = two[place], two[1 - place]
     database.execute(update(Job).where(Job.id == other[0]).values(deaths=99, losses=99))
+    database.execute(update(Job).where(Job.id == job_id).values(progress={}))  # now its row is the last
     if end == "fail":
         assert jobs.fail(database, job_id, fence, Reason.MACHINE, "killed", retry=True)
     else:
@@ -277,6 +245,7 @@ def test_what_others_wish_and_their_deadlines_do_not_count(database: Session, tw
     (job_id, fence), other = two[place], two[1 - place]
     assert jobs.cancel(database, other[0])
     database.execute(update(Job).where(Job.id == other[0]).values(deadline=text("now() - interval '1 hour'")))
+    database.execute(update(Job).where(Job.id == job_id).values(progress={}))  # now its row is the last
     assert jobs.heartbeat(database, job_id, fence) == "none"
     assert jobs.release(database, job_id, fence, "drain")
     row = rows(database, (job_id, fence))["job"]
@@ -318,6 +287,15 @@ def test_what_is_impossible_is_said_to_people_and_by_a_code_to_programs(database
     assert str(found.value).startswith("The job is gone;")
 
 
+def test_every_change_of_a_state_is_an_event_with_its_reason(database: Session, ada) -> None:
+    job = queue(database, ada)
+    assert jobs.pause(database, job.id)
+    assert jobs.resume(database, job.id)
+    assert jobs.cancel(database, job.id)
+    told = [(one.body["state"], one.body["reason"]) for one in feed.read(database, job.id, 1)]
+    assert told == [("paused", "user_paused"), ("queued", "waiting"), ("cancelled", "user")]
+
+
 def test_what_is_not_there_is_not_changed(database: Session, two) -> None:
     nobody = uuid.uuid4()
     assert not any(change(database, nobody) for change in (jobs.cancel, jobs.pause, jobs.resume, jobs.miss))
@@ -345,37 +323,6 @@ def test_an_attempt_appends_to_its_own_running_job_and_is_told_so(database: Sess
     assert not feed.append(database, job_id, [("noticed", {"text": "late"})], fence), "it runs no more"
 
 
-def test_a_job_that_somebody_is_just_changing_is_passed_over(database: Session, ada, worker) -> None:
-    first, second = queue(database, ada).id, queue(database, ada).id
-    database.execute(update(Job).where(Job.id == second).values(memory=1))
-    database.commit()
-    with transaction() as changing:
-        changing.execute(select(Job).where(Job.id == first).with_for_update())
-        claimed = jobs.claim(database, worker)
-        assert claimed
-        assert claimed.job_id == second
-        assert jobs.succeed(database, *claimed[:2])
-        assert jobs.claim(database, worker) is None
-    assert jobs.claim(database, worker).job_id == first
-
-
-@pytest.mark.parametrize("kind", ["user", "project"])
-def test_a_quota_of_the_usual_weight_and_no_guarantee_is_as_good_as_none(
-    database: Session, ada, bob, worker, kind: str
-) -> None:
-    wanted = queue(database, ada, project="ada").id
-    queue(database, bob, project="bob")
-    for name, usage in (("ada", 100), ("bob", 150)):
-        change = text(f"UPDATE {kind}s SET usage = :usage, usage_at = now() WHERE name = :name")
-        database.execute(change, {"usage": usage, "name": name})
-    of = quotas.subject(database, kind, "ada")
-    assert of
-    quotas.put(database, kind, of, 0, 1.0, None)
-    claimed = jobs.claim(database, worker)
-    assert claimed
-    assert claimed.job_id == wanted
-
-
 def test_a_lease_and_a_deadline_hold_up_to_their_last_moment(database: Session, two, ada, monkeypatch) -> None:
     """The time of one transaction stands still."""
     monkeypatch.setattr(jobs, "settings", lambda: settings().model_copy(update={"lease_seconds": 0.01}))
@@ -387,12 +334,3 @@ def test_a_lease_and_a_deadline_hold_up_to_their_last_moment(database: Session, 
     assert jobs.overdue(database) == []
     assert not jobs.miss(database, waiting)
     assert jobs.heartbeat(database, *two[0]) == "none"
-
-
-def test_a_claim_looks_at_64_needs_of_a_user_and_at_everybody(database: Session, ada, bob) -> None:
-    for memory in range(66):
-        job = queue(database, ada)
-        database.execute(update(Job).where(Job.id == job.id).values(memory=memory))
-    queue(database, bob)
-    seen = [one.user for one in schedule.first(database)]
-    assert (seen.count(ada), seen.count(bob)) == (64, 1)

@@ -37,6 +37,11 @@ def test_usage_is_what_an_integral_of_the_half_life_says() -> None:
     assert (remembered(HALF_LIFE), decayed(1.0)) == (0.5, pytest.approx(1.0, rel=1e-5))
 
 
+def test_who_is_new_has_had_nothing() -> None:
+    assert Party().used(NOW) == 0
+    assert Party(usage=1).used(HALF_LIFE) == 0.5, "by a clock that begins in 1970"
+
+
 def test_usage_does_not_jump_when_a_job_ends_or_by_when_one_asks() -> None:
     party = running(2, 1)
     at_once = Party(100, NOW, [(NOW, 1)])
@@ -138,6 +143,13 @@ def test_a_job_keeps_no_slots_of_a_worker_that_it_would_not_fit_empty_and_no_mor
     room = gpus(2, slots=2)
     room[0].free = room[1].free = False
     assert chosen(waiting, room=room) == "one", "of the second GPU's two slots one is kept"
+
+
+def test_a_job_behind_an_equal_one_of_higher_priority_keeps_nothing_before_that_does() -> None:
+    room = gpus(2)
+    room[0].free = False
+    waiting = [job("new", need=TWO, priority=1), job("old", need=TWO, since=NOW - 2 * PATIENCE)]
+    assert chosen([*waiting, job("one", priority=-1)], room=room) == "one"
 
 
 def test_slots_are_packed_and_those_of_one_job_lie_on_different_devices() -> None:
