@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from core.errors import Reason
 from made import CPU, queue
 from store import attempts, feed, gate, jobs, schedule, workers
+from store.database import transaction
 from store.settings import settings
 from store.tables import Attempt, Job, Slot
 
@@ -274,6 +276,29 @@ def test_a_wish_decides_where_a_job_goes_that_would_go_on_and_no_other(
     assert (row["state"], row["reason"]) == expected
 
 
+@pytest.mark.parametrize("how", ["fails", "leaves", "leaves late"])
+def test_a_cancel_that_is_under_way_as_an_attempt_ends_counts(database: Session, two, how: str) -> None:
+    job_id, fence = two[0]
+    if how == "leaves late":
+        database.execute(update(Job).where(Job.id == job_id).values(deadline=text("now() - interval '1 hour'")))
+    database.commit()
+
+    def end() -> bool:
+        with transaction() as session:
+            if how == "fails":
+                return jobs.fail(session, job_id, fence, Reason.MACHINE, "killed", retry=True)
+            return jobs.release(session, job_id, fence, "drain")
+
+    with ThreadPoolExecutor() as pool, transaction() as cancelling:
+        assert jobs.cancel(cancelling, job_id)
+        ending = pool.submit(end)
+        with pytest.raises(TimeoutError):
+            ending.result(0.3)
+        cancelling.commit()
+        assert ending.result(10)
+    assert rows(database, two[0])["job"]["state"] == "cancelled"
+
+
 def test_what_is_impossible_is_said_to_people_and_by_a_code_to_programs(database: Session, two) -> None:
     with pytest.raises(jobs.Impossible) as found:
         jobs.requeue(database, two[0][0])
@@ -318,6 +343,8 @@ def test_an_attempt_appends_to_its_own_running_job_and_is_told_so(database: Sess
     assert [one.seq - newest for one in feed.read(database, job_id, newest, 2)] == [1, 2]
     assert {one.job_id for one in feed.read(database, job_id)} == {job_id}
     assert rows(database, other) == before
+    database.execute(text("UPDATE events SET body = body WHERE seq = 1"))  # now it is the last in the table
+    assert [one.seq for one in feed.read(database, job_id)] == list(range(1, newest + 4))
     assert jobs.pause(database, job_id)
     assert jobs.release(database, job_id, fence, "pause")
     assert not feed.append(database, job_id, [("noticed", {"text": "late"})], fence), "it runs no more"

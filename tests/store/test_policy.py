@@ -52,6 +52,13 @@ def test_usage_does_not_jump_when_a_job_ends_or_by_when_one_asks() -> None:
     assert party.running == 1
 
 
+def test_what_was_had_before_a_job_ends_is_remembered_up_to_then() -> None:
+    party = Party(100, NOW - 86_400, [(NOW - 10, 2)])
+    party.ended(NOW - 10, 2, NOW)
+    assert party.used(NOW) == pytest.approx(50 + 2 * decayed(10)), "half of it is forgotten in a day"
+    assert remembered(24 * 3600) == 0.5
+
+
 def test_the_least_share_of_user_and_project_together_goes_first() -> None:
     waiting = [job("a", "u0", "p0"), job("b", "u1", "p1"), job("c", "u2", "p1")]
     parties = team(3, 2, u0=used(10), u1=used(30), u2=used(20), p0=used(50), p1=used(25))
@@ -109,6 +116,18 @@ def test_a_job_that_does_not_fit_is_passed_over() -> None:
     assert chosen([job("two", need=TWO, since=NOW - 2), job("one", since=NOW - 1)]) == "one"
     assert chosen([job("large", need=Need(1, 81 * GIB), since=NOW - 2), job("one")]) == "one"
     assert chosen([job("two", need=TWO)]) is None
+
+
+def test_a_job_fits_a_slot_of_just_its_size() -> None:
+    assert chosen([job("large", need=Need(1, 80 * GIB))]) == "large"
+    assert packed(Need(1, 80 * GIB), gpus(1))
+
+
+@pytest.mark.parametrize(("waited", "expected"), [(3600, "one"), (3600.5, None)])
+def test_a_job_keeps_slots_when_it_has_waited_for_more_than_an_hour(waited: float, expected: str | None) -> None:
+    room = gpus(2)
+    room[0].free = False
+    assert chosen([job("two", need=TWO, since=NOW - waited), job("one")], room=room) == expected
 
 
 @pytest.mark.parametrize("memories", [(20, 80), (80, 20)])
