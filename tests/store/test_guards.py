@@ -233,6 +233,7 @@ def test_usage_is_charged_from_the_attempt_that_ends_and_decays(database: Sessio
 def test_what_others_have_lost_does_not_count(database: Session, two, place: int, end: str) -> None:
     (job_id, fence), other = two[place], two[1 - place]
     database.execute(update(Job).where(Job.id == other[0]).values(deaths=99, losses=99))
+    late(database, other[0])
     database.execute(update(Job).where(Job.id == job_id).values(progress={}))  # now its row is the last
     if end == "fail":
         assert jobs.fail(database, job_id, fence, Reason.MACHINE, "killed", retry=True)
