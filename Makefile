@@ -1,6 +1,6 @@
 # Everything a developer runs. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up lint format types test test-all promises chaos soak audit-dependencies throughput rows sample docs clean
+.PHONY: help install lock demo up lint format types test test-all promises mutants chaos soak audit-dependencies throughput rows sample docs clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,6 +53,9 @@ test-all: install  ## with the slow tests too
 
 promises: install  ## try what is promised as often as promised, and write docs/reference/promises; ONLY=P5,P6
 	$(BIN)/python tests/promises/keep.py $(ONLY)
+
+mutants: install  ## do the tests bite? faults put into what the promises rest on, one by one; ONLY=store/jobs.py, SHARE=0.2 of them
+	$(BIN)/python tests/promises/bite.py "$(ONLY)" $(or $(SHARE),1)
 
 chaos: install  ## everything that may go wrong, at once, for MINUTES (60)
 	$(BIN)/python tests/promises/chaos.py $(or $(MINUTES),60)

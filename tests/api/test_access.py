@@ -76,6 +76,17 @@ def test_only_the_owner_and_maintainers_cancel_a_job(api) -> None:
     assert api.post("/api/v1/jobs/2/cancel").status_code == 200
 
 
+def test_who_may_not_change_a_job_is_told_why(api) -> None:
+    api.post("/api/v1/jobs", json=SPEC)
+    refused = [
+        ("vera", "viewer", "This takes the role member; you are viewer."),
+        ("bob", "member", "This job is somebody else's: its owner and maintainers may change it."),
+    ]
+    for name, role, why in refused:
+        answer = api.post("/api/v1/jobs/1/cancel", headers=as_user(name, role))
+        assert (answer.status_code, answer.json()["code"], answer.json()["detail"]) == (403, "forbidden", why)
+
+
 def test_a_token_is_made_shown_once_and_revoked(api) -> None:
     made = api.post("/api/v1/tokens", json={"name": "laptop", "days": 30}).json()
     headers = {"Authorization": f"Bearer {made['token']}"}

@@ -285,8 +285,9 @@ def test_a_requeue_starts_anew_once_retention_has_removed_what_it_was_to_begin_w
     jobs.requeue(database, job_id, "evaluate")
     jobs.cancel(database, job_id)
     database.execute(text("DELETE FROM checkpoints"))
-    with pytest.raises(jobs.Impossible, match="requeue it from train"):
+    with pytest.raises(jobs.Impossible, match="requeue it from train"), database.begin_nested():
         jobs.requeue(database, job_id, "export")
+    assert fresh(database, job_id).from_phase == "evaluate", "what could not be done has changed nothing"
     jobs.requeue(database, job_id)
     job = fresh(database, job_id)
     assert (job.state, job.from_phase, job.from_fence) == ("queued", None, 0)

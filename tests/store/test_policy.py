@@ -37,6 +37,11 @@ def test_usage_is_what_an_integral_of_the_half_life_says() -> None:
     assert (remembered(HALF_LIFE), decayed(1.0)) == (0.5, pytest.approx(1.0, rel=1e-5))
 
 
+def test_who_is_new_has_had_nothing() -> None:
+    assert Party().used(NOW) == 0
+    assert Party(usage=1).used(HALF_LIFE) == 0.5, "by a clock that begins in 1970"
+
+
 def test_usage_does_not_jump_when_a_job_ends_or_by_when_one_asks() -> None:
     party = running(2, 1)
     at_once = Party(100, NOW, [(NOW, 1)])
@@ -45,6 +50,13 @@ def test_usage_does_not_jump_when_a_job_ends_or_by_when_one_asks() -> None:
     assert party.used(NOW) == pytest.approx(before - 2), "the second that a taken slot counts at once is given back"
     assert at_once.used(NOW + HALF_LIFE) == pytest.approx(50 + 1 + decayed(HALF_LIFE))
     assert party.running == 1
+
+
+def test_what_was_had_before_a_job_ends_is_remembered_up_to_then() -> None:
+    party = Party(100, NOW - 86_400, [(NOW - 10, 2)])
+    party.ended(NOW - 10, 2, NOW)
+    assert party.used(NOW) == pytest.approx(50 + 2 * decayed(10)), "half of it is forgotten in a day"
+    assert remembered(24 * 3600) == 0.5
 
 
 def test_the_least_share_of_user_and_project_together_goes_first() -> None:
@@ -106,6 +118,26 @@ def test_a_job_that_does_not_fit_is_passed_over() -> None:
     assert chosen([job("two", need=TWO)]) is None
 
 
+def test_a_job_fits_a_slot_of_just_its_size() -> None:
+    assert chosen([job("large", need=Need(1, 80 * GIB))]) == "large"
+    assert packed(Need(1, 80 * GIB), gpus(1))
+
+
+@pytest.mark.parametrize(("waited", "expected"), [(3600, "one"), (3600.5, None)])
+def test_a_job_keeps_slots_when_it_has_waited_for_more_than_an_hour(waited: float, expected: str | None) -> None:
+    room = gpus(2)
+    room[0].free = False
+    assert chosen([job("two", need=TWO, since=NOW - waited), job("one")], room=room) == expected
+
+
+@pytest.mark.parametrize("memories", [(20, 80), (80, 20)])
+def test_one_large_slot_among_small_ones_is_found(memories: tuple[int, int]) -> None:
+    room = [Place(f"gpu:{number}", 0, "gpu", memory * GIB) for number, memory in enumerate(memories)]
+    found = next_job([job("large", need=Need(1, 40 * GIB))], team(1, 1), room, NOW)
+    assert found
+    assert [place.memory for place in found.places] == [80 * GIB]
+
+
 def test_a_job_that_has_waited_long_keeps_the_slots_that_it_could_take() -> None:
     room = gpus(2)
     room[0].free = False
@@ -130,6 +162,13 @@ def test_a_job_keeps_no_slots_of_a_worker_that_it_would_not_fit_empty_and_no_mor
     room = gpus(2, slots=2)
     room[0].free = room[1].free = False
     assert chosen(waiting, room=room) == "one", "of the second GPU's two slots one is kept"
+
+
+def test_a_job_behind_an_equal_one_of_higher_priority_keeps_nothing_before_that_does() -> None:
+    room = gpus(2)
+    room[0].free = False
+    waiting = [job("new", need=TWO, priority=1), job("old", need=TWO, since=NOW - 2 * PATIENCE)]
+    assert chosen([*waiting, job("one", priority=-1)], room=room) == "one"
 
 
 def test_slots_are_packed_and_those_of_one_job_lie_on_different_devices() -> None:
