@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from promises.table import PROMISES
+from promises.table import COMMANDS, PROMISES
 from worker.devices import cpu_model
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def row(name: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
         "figure": "; ".join(part["figure"] for part in parts),
         "met": all(part["met"] for part in parts),
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": f"make promises ONLY={name}",
+        "command": COMMANDS.get(name, f"make promises ONLY={name}"),
         "repetitions": repetitions,
         "machine": machine(),
         "revision": git("rev-parse", "--short", "HEAD") + "+" * bool(git("status", "--porcelain", ":!docs/reference")),
