@@ -1,10 +1,12 @@
 """A receiver of webhooks: an https server on this machine, with a certificate of its own, that keeps what it is sent."""
 
+import asyncio
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,3 +108,9 @@ def receiving(folder: Path, address: str = "127.0.0.1", port: int = 0) -> Iterat
         yield receiver
     finally:
         receiver.stop()
+
+
+def aside(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """`asyncio.run` in a thread of its own: once a browser test has run, this one has a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

@@ -1,14 +1,14 @@
 """What the tests of webhooks share: a receiver, what names stand for, networks that may be told."""
 
-import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from receiver import HOST, Receiver, certificate, receiving
+from receiver import HOST, Receiver, aside, certificate, receiving
 from store.settings import settings
 
 Names = dict[str, list[list[str]]]
@@ -67,6 +67,6 @@ def reached(inside: Callable[[str], None], looked_up: Any) -> None:
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as found:
-        yield found
+def runner() -> SimpleNamespace:
+    """As the sender's `asyncio.Runner`."""
+    return SimpleNamespace(run=aside)

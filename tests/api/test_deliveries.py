@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from api import app, deliveries
 from api.deliveries import Sender
 from hooked import PATH, cancelled, listed, made, time_goes_by
-from receiver import Receiver, receiving
+from receiver import Receiver, aside, receiving
 from store import webhooks
 from store.settings import settings
 
@@ -207,6 +207,6 @@ def test_only_an_api_with_webhooks_switched_on_has_the_thread(servers, monkeypat
         async with app.lifespan(FastAPI()):
             return sorted(one.name for one in set(threading.enumerate()) - before)
 
-    assert ("sender" in asyncio.run(threads())) == on
+    assert ("sender" in aside(threads())) == on
     monkeypatch.undo()
     settings.cache_clear()

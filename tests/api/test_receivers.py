@@ -1,6 +1,5 @@
 """Where webhooks go and where not: addresses, names that change, certificates, redirects, answers without end."""
 
-import asyncio
 import json
 import ssl
 import time
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from api import receivers
-from receiver import HOST, receiving
+from receiver import HOST, aside, receiving
 from store.settings import settings
 
 INSIDE = [
@@ -30,7 +29,7 @@ OUTSIDE = [
 
 def post(port: int, path: str = "/", host: str = HOST) -> int:
     url = f"https://{host}:{port}{path}"
-    return asyncio.run(receivers.post(url, b"{}", {"Sparring-Event": "test"}, ssl.create_default_context()))
+    return aside(receivers.post(url, b"{}", {"Sparring-Event": "test"}, ssl.create_default_context()))
 
 
 # ---- addresses
