@@ -76,14 +76,24 @@ def kind(command: str) -> str:
     return ""
 
 
+def held(pid: int) -> Sample:
+    """What a process has; nothing if it has just ended, as a server's process for a connection does."""
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return {}
+    if "RssAnon" not in status:  # it has ended, and nobody has asked how
+        return {}
+    own = int(status["RssAnon"].split()[0]) / 1024
+    return {"MiB": own, "threads": float(status["Threads"]), "descriptors": float(descriptors)}
+
+
 def sample(root: int, database: str) -> Sample:
     """One look."""
     found: Sample = {}
     for pid, name in descendants(root).items():
-        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        known = {"MiB": int(status["RssAnon"].split()[0]) / 1024, "threads": int(status["Threads"])}
-        known["descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
-        for what, value in known.items():
+        for what, value in held(pid).items():
             found[f"{name} {what}"] = found.get(f"{name} {what}", 0.0) + value
     with transaction(database) as session:
         found["connections"] = session.execute(
