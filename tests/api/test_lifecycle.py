@@ -1,5 +1,6 @@
 """Pausing, resuming, requeueing, copying, editing and deleting jobs over HTTP; who did what is written down."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def test_a_requeue_from_a_phase_wants_something_to_reuse(api, database: Session)
     assert api.post(f"{JOBS}/1/requeue", json=asked).json()["state"] == "queued"
 
 
-def test_a_requeue_from_train_removes_the_old_checkpoints_files(api, database: Session, tmp_path: Path) -> None:
+def ended_with_a_checkpoint(api, database: Session, tmp_path: Path) -> tuple[uuid.UUID, str]:
+    """A job that has succeeded, and the digest of the checkpoint that it has left."""
     submit(api)
     job_id, fence = claimed(database)
     file = tmp_path / "x"
@@ -102,6 +104,11 @@ def test_a_requeue_from_train_removes_the_old_checkpoints_files(api, database: S
     with transaction() as session:
         records.checkpoint(session, job_id, fence, {"phase": "train", "epoch": 1, "batch": 0, "sha256": digest})
         jobs.succeed(session, job_id, fence)
+    return job_id, digest
+
+
+def test_a_requeue_from_train_removes_the_old_checkpoints_files(api, database: Session, tmp_path: Path) -> None:
+    job_id, digest = ended_with_a_checkpoint(api, database, tmp_path)
     assert artifacts.sound(digest, job_id)
     assert api.post(f"{JOBS}/1/requeue", json={"from_phase": "train"}).status_code == 200
     assert not artifacts.sound(digest, job_id)
@@ -109,15 +116,7 @@ def test_a_requeue_from_train_removes_the_old_checkpoints_files(api, database: S
 
 @pytest.mark.parametrize("verb", ["requeue", "delete"])
 def test_checkpoints_stay_while_a_backup_is_under_way(api, database: Session, tmp_path: Path, verb: str) -> None:
-    submit(api)
-    job_id, fence = claimed(database)
-    file = tmp_path / "x"
-    file.write_bytes(b"x")
-    digest = artifacts.sha256(file)
-    artifacts.put(file, digest, job_id)
-    with transaction() as session:
-        records.checkpoint(session, job_id, fence, {"phase": "train", "epoch": 1, "batch": 0, "sha256": digest})
-        jobs.succeed(session, job_id, fence)
+    job_id, digest = ended_with_a_checkpoint(api, database, tmp_path)
     with transaction() as other:
         other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": backup.LOCK})
         if verb == "requeue":
